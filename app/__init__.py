@@ -1,0 +1,1 @@
+"""The running program: domains, flows, and the composition roots above them."""

@@ -1,0 +1,1 @@
+"""Everything Postgres knows: tables, migrations, functions, seeds."""

@@ -1,0 +1,142 @@
+-- credits._catch_up: everything that has come due on a locked account, in order of time.
+--
+-- Each boundary is worked with its own time: reservations past it expire, grants begin,
+-- grants end (but for what reservations opened before still hold), a pending allowance
+-- takes effect, the period rolls. At most 120 boundaries a call, ten years of months;
+-- what is left is due at once again.
+create or replace function credits._catch_up(p_account credits.accounts)
+returns credits.accounts
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+    c_steps constant int := 120;
+    v_account credits.accounts := p_account;
+    v_at timestamptz;
+    v_grant credits.grants;
+    v_keep bigint;
+    v_rolled bigint;
+    v_before jsonb;
+begin
+    for v_step in 1..c_steps loop
+        exit when v_account.next_due_at > v_account.clock_at;
+        v_at := v_account.next_due_at;
+        v_account := credits._expire_due(v_account, v_at);
+
+        for v_grant in
+            select g.*
+            from credits.grants as g
+            where g.account_id = v_account.account_id
+                and g.state = 'scheduled'
+                and g.effective_at <= v_at
+            order by g.effective_at, g.priority, g.created_at, g.id
+        loop
+            v_account := credits._activate(v_account, v_grant.id, v_grant.effective_at);
+        end loop;
+
+        v_rolled := 0;
+        for v_grant in
+            select g.*
+            from credits.grants as g
+            where g.account_id = v_account.account_id
+                and g.state = 'live'
+                and g.expires_at <= v_at
+            order by g.priority, g.expires_at, g.category = 'paid', g.created_at, g.id
+        loop
+            v_keep := credits._keep(v_grant, v_at);
+            if v_grant.remaining > v_keep then
+                if v_grant.pool = 'monthly' and v_account.period_end <= v_at then
+                    v_rolled := v_rolled + v_grant.remaining - v_keep;
+                end if;
+                v_account := credits._take(
+                    v_account, v_grant.id, v_grant.remaining - v_keep,
+                    'expiration', 'expire_grant', v_at);
+            end if;
+            if v_keep > 0 then
+                update credits.grants as g
+                set state = 'lapsed'
+                where g.account_id = v_account.account_id and g.id = v_grant.id;
+                v_account.lapsed := v_account.lapsed + v_keep;
+            end if;
+        end loop;
+
+        if v_account.pending_at <= v_at then
+            v_before := credits._terms(v_account);
+            if v_account.pending_at < v_account.period_end then
+                v_account := credits._allow(
+                    v_account, v_account.pending_period_grant, v_account.pending_rollover_cap,
+                    v_at, null, 'pending allowance');
+            else
+                v_account.period_grant := v_account.pending_period_grant;
+                v_account.rollover_cap := v_account.pending_rollover_cap;
+            end if;
+            v_account.pending_at := null;
+            v_account.pending_period_grant := null;
+            v_account.pending_rollover_cap := null;
+            v_account := credits._note_change(
+                v_account, 'apply_pending_allowance', v_before, credits._terms(v_account), v_at);
+        end if;
+
+        if v_account.period_end <= v_at then
+            v_account := credits._roll_period(v_account, v_rolled);
+        end if;
+        v_account.next_due_at := credits._next_due(v_account);
+    end loop;
+    return credits._expire_due(v_account, v_account.clock_at);
+end
+$$;
+
+-- The next month begins. Granted only if it begins before the account's funding ends;
+-- of the monthly credits that just expired, as many roll over as the cap allows.
+create or replace function credits._roll_period(p_account credits.accounts, p_expired bigint)
+returns credits.accounts
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_account credits.accounts := p_account;
+    v_start timestamptz := p_account.period_end;
+    v_end timestamptz := credits.next_boundary(p_account.period_end, p_account.anchor_day);
+    v_rollover bigint := least(p_expired, p_account.rollover_cap);
+begin
+    v_account.period_start := v_start;
+    v_account.period_end := v_end;
+    v_account.spent_at_period_start := v_account.spent_total;
+    v_account := credits._note_change(
+        v_account, 'roll_period',
+        jsonb_build_object('periodStart', p_account.period_start, 'periodEnd', v_start),
+        jsonb_build_object('periodStart', v_start, 'periodEnd', v_end),
+        v_start);
+    if v_account.funded_until is not null and v_start >= v_account.funded_until then
+        return v_account;
+    end if;
+    if v_rollover > 0 and v_account.period_grant <> -1 then
+        v_account := credits._give(
+            v_account, 'roll_period', 'rollover', 'paid', 10, v_rollover, v_start, v_end);
+    end if;
+    if v_account.period_grant <> 0 then
+        v_account := credits._give(
+            v_account, 'roll_period', 'plan_allocation', 'paid', 10,
+            case when v_account.period_grant = -1
+                then credits._unlimited_block() else v_account.period_grant end,
+            v_start, v_end);
+    end if;
+    return v_account;
+end
+$$;
+
+-- The terms of an account, for the record of their changes.
+create or replace function credits._terms(p_account credits.accounts)
+returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_object(
+        'periodGrant', p_account.period_grant,
+        'rolloverCap', p_account.rollover_cap,
+        'pendingPeriodGrant', p_account.pending_period_grant,
+        'pendingRolloverCap', p_account.pending_rollover_cap,
+        'pendingAt', p_account.pending_at,
+        'fundedUntil', p_account.funded_until,
+        'overdraftLimit', p_account.overdraft_limit,
+        'lowBalancePercent', p_account.low_balance_percent,
+        'minimumCharge', p_account.minimum_charge
+    )
+$$;

@@ -1,0 +1,37 @@
+-- credits._lock: lock one account, read the clock, and bring the account up to date.
+--
+-- Every function that writes begins here. The lock is a statement of its own, so
+-- that everything read after it is read under it; a balance checked in the same
+-- statement as the lock oversells. NO KEY, because the tables that refer to the
+-- account take a key lock on it: with FOR UPDATE they would deadlock.
+--
+-- The clock is read after the lock, since the wait may have been long, and never
+-- runs backwards for one account.
+create or replace function credits._lock(p_account_id uuid)
+returns credits.accounts
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_account credits.accounts;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'credits move only under read committed, not %',
+            current_setting('transaction_isolation')
+            using errcode = 'invalid_transaction_state';
+    end if;
+
+    select a.* into v_account
+    from credits.accounts as a
+    where a.account_id = p_account_id
+    for no key update;
+    if not found then
+        perform core.refuse('NOACC', jsonb_build_object('accountId', p_account_id));
+    end if;
+
+    v_account.clock_at := greatest(core.clock(), v_account.clock_at);
+    if v_account.next_due_at <= v_account.clock_at then
+        v_account := credits._catch_up(v_account);
+    end if;
+    return v_account;
+end
+$$;

@@ -1,0 +1,1 @@
+"""Alembic migrations: tables, indexes, data moves; never function bodies."""

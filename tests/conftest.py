@@ -1,0 +1,125 @@
+"""Real servers, a migrated template, and one cloned database for each test that asks."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app.core.database import Database, PoolLimits, prepare_connection
+from app.core.servers import PostgresServer, ValkeyServer
+from app.credits import Credits
+from db.driver import Connection
+from db.migrate import migrate
+from tests.support.accounts import Accounts
+from tests.support.clock import TEST_CLOCK, Clock
+
+APP_LOGIN = "exchequer_test"
+APP_PASSWORD = "only-for-tests"  # noqa: S105  # a throw-away server on loopback
+TEMPLATE = "exchequer_template"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers of this run are."""
+
+    postgres: str
+    redis: str
+
+    def admin_url(self, name: str) -> str:
+        """Return the superuser's URL of a database."""
+        return urlunsplit(urlsplit(self.postgres)._replace(path=f"/{name}"))
+
+    def app_url(self, name: str) -> str:
+        """Return the application's URL of a database: the role it has in production."""
+        parts = urlsplit(self.postgres)
+        netloc = f"{APP_LOGIN}:{APP_PASSWORD}@{parts.hostname}:{parts.port}"
+        return urlunsplit(parts._replace(netloc=netloc, path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    postgres_url = os.environ.get("EXCHEQUER_TEST_DATABASE_URL")
+    redis_url = os.environ.get("EXCHEQUER_TEST_REDIS_URL")
+    if postgres_url and redis_url:
+        yield Servers(postgres_url, redis_url)
+        return
+    folder: Path = tmp_path_factory.mktemp("servers")
+    with (
+        PostgresServer(folder / "postgres", durable=False) as postgres,
+        ValkeyServer(folder / "valkey") as valkey,
+    ):
+        yield Servers(postgres.url("postgres"), valkey.url())
+
+
+@pytest.fixture(scope="session")
+async def template(servers: Servers) -> str:
+    """Return the name of a migrated database whose clock tests can move."""
+    name = f"{TEMPLATE}_{uuid4().hex[:8]}"
+    await _admin(servers, f'create database "{name}"')
+    await migrate(servers.admin_url(name), app_url=servers.app_url(name))
+    connection = await asyncpg.connect(servers.admin_url(name))
+    try:
+        await connection.execute(TEST_CLOCK)
+    finally:
+        await connection.close()
+    return name
+
+
+@pytest.fixture
+async def database_name(servers: Servers, template: str) -> AsyncIterator[str]:
+    """Return the name of a fresh database, dropped after the test."""
+    name = f"exchequer_{uuid4().hex[:12]}"
+    await _admin(servers, f'create database "{name}" template "{template}"')
+    yield name
+    await _admin(servers, f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+async def admin(servers: Servers, database_name: str) -> AsyncIterator[Connection]:
+    """A superuser's connection, to look at what no role of the application may change."""
+    connection = await asyncpg.connect(servers.admin_url(database_name))
+    await prepare_connection(connection)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def database(servers: Servers, database_name: str) -> AsyncIterator[Database]:
+    """The application's own pool, under the application's own role."""
+    limits = PoolLimits(min_size=1, max_size=20)
+    opened = await Database.connect(servers.app_url(database_name), limits)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def credits(database: Database) -> Credits:
+    return Credits(database)
+
+
+@pytest.fixture
+async def clock(admin: Connection) -> Clock:
+    """The database's clock; real until it is set."""
+    return Clock(admin)
+
+
+@pytest.fixture
+async def accounts(database: Database, admin: Connection) -> AsyncIterator[Accounts]:
+    """Make accounts, and look at them. Whatever a test did, the audit must be clean."""
+    made = Accounts(database, admin)
+    yield made
+    if not made.broken_on_purpose:
+        assert await Credits(database).audit() == []
+
+
+async def _admin(servers: Servers, statement: str) -> None:
+    connection = await asyncpg.connect(servers.postgres)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
