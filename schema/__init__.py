@@ -1,0 +1,1 @@
+"""The GraphQL edge: what clients may say, and how it is said."""

@@ -62,26 +62,28 @@ class _PooledConnection(Connection):
 class Database:
     """The application's way to Postgres."""
 
-    def __init__(self, pool: Pool, limits: PoolLimits) -> None:
+    def __init__(self, pool: Pool, url: str, limits: PoolLimits) -> None:
         self._pool = pool
+        self._url = url
         self._limits = limits
 
     @classmethod
     async def connect(cls, url: str, limits: PoolLimits | None = None) -> "Database":
-        """Open the pool; raises what the driver raises if Postgres cannot be reached."""
+        """Open the pool; raises `Unavailable` if Postgres cannot be reached."""
         limits = limits or PoolLimits()
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=limits.min_size,
-            max_size=limits.max_size,
-            timeout=limits.connect_seconds,
-            command_timeout=limits.command_seconds,
-            max_inactive_connection_lifetime=limits.idle_seconds,
-            connection_class=_PooledConnection,
-            init=prepare_connection,
-            server_settings=SERVER_SETTINGS,
-        )
-        return cls(pool, limits)
+        with _recognised():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=limits.min_size,
+                max_size=limits.max_size,
+                timeout=limits.connect_seconds,
+                command_timeout=limits.command_seconds,
+                max_inactive_connection_lifetime=limits.idle_seconds,
+                connection_class=_PooledConnection,
+                init=prepare_connection,
+                server_settings=SERVER_SETTINGS,
+            )
+        return cls(pool, url, limits)
 
     async def close(self) -> None:
         """Close the pool; calls under way may finish, within the command time-out."""
@@ -155,6 +157,20 @@ class Database:
         """Run one reading statement."""
         async with self.connection() as connection:
             return await connection.fetch(statement, *arguments)
+
+    async def probe(self, statement: str) -> None:
+        """Run a statement on a connection made for it alone."""
+        with _recognised():
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=self._limits.connect_seconds,
+                command_timeout=self._limits.command_seconds,
+                server_settings=SERVER_SETTINGS,
+            )
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
 
     async def value(
         self, statement: str, *arguments: Any, connection: Connection | None = None

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from app.core.audit import Finding
 from app.core.database import Database
 from app.core.refusals import Refusal
 from app.core.telemetry import CREDIT_OPERATIONS
@@ -19,7 +20,6 @@ from app.credits.rows import (
     Extended,
     ExtendRequest,
     Facts,
-    Finding,
     Forgiven,
     Granted,
     LimitsSet,
@@ -33,11 +33,12 @@ from app.credits.rows import (
     ReserveRequest,
     Settled,
     SettleRequest,
+    TermsSet,
     Voided,
 )
 
 Answered = Reserved | Extended | Settled | Released
-Moved = Granted | Voided | Refunded | Adjusted | Forgiven | AllowanceSet | LimitsSet
+Moved = Granted | Voided | Refunded | Adjusted | Forgiven | AllowanceSet | LimitsSet | TermsSet
 
 _A = TypeVar("_A", Reserved, Extended, Settled, Released)
 _M = TypeVar("_M", bound=Moved)
@@ -383,6 +384,37 @@ class Credits:
                 p_idempotency_key=idempotency_key,
                 p_overdraft_limit=overdraft_limit,
                 p_low_balance_percent=low_balance_percent,
+                p_reason=reason,
+                p_actor=actor,
+            ),
+        )
+
+    async def set_terms(
+        self,
+        account_id: UUID,
+        idempotency_key: str,
+        *,
+        overdraft_limit: int | None = None,
+        low_balance_percent: int | None = None,
+        period_grant: int | None = None,
+        takes_effect: str = "now",
+        rollover_cap: int | None = None,
+        reason: str | None = None,
+        actor: Actor | None = None,
+    ) -> TermsSet:
+        """Set limits and allowance together or not at all; None keeps what is."""
+        return self._moved(
+            "set_terms",
+            await self._database.call_one(
+                TermsSet,
+                "credits.set_terms",
+                p_account_id=account_id,
+                p_idempotency_key=idempotency_key,
+                p_overdraft_limit=overdraft_limit,
+                p_low_balance_percent=low_balance_percent,
+                p_period_grant=period_grant,
+                p_takes_effect=takes_effect,
+                p_rollover_cap=rollover_cap,
                 p_reason=reason,
                 p_actor=actor,
             ),

@@ -285,6 +285,17 @@ class AllowanceSet:
 
 
 @dataclass(frozen=True, slots=True)
+class TermsSet:
+    """An account whose limits and allowance were set together."""
+
+    takes_effect_at: datetime | None
+    replayed: bool
+    version: int
+    version_before: int
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSet:
     """An account whose limits were set."""
 
@@ -316,14 +327,3 @@ class Overdue:
 
     account_id: UUID
     due: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A row that breaks an invariant, as the auditor names it."""
-
-    account_id: UUID
-    invariant: str
-    subject: str
-    expected: str
-    actual: str

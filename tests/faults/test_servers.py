@@ -1,9 +1,10 @@
 """The local servers: real, private, set up as promised, and resumable."""
 
 import asyncio
-import contextlib
-import socket
+import os
+import signal
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,15 @@ import pytest
 from redis import asyncio as aioredis
 from redis.exceptions import AuthenticationError
 
-from app.core.servers import PostgresServer, ServerError, ValkeyServer, local, postgres, processes
+from app.core.servers import (
+    PostgresServer,
+    ServerError,
+    ValkeyServer,
+    folder,
+    local,
+    postgres,
+    processes,
+)
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 PATIENCE_SECONDS = 20.0
@@ -76,6 +85,7 @@ async def test_postgres_runs_with_the_settings_of_production(server: PostgresSer
         "full_page_writes": "on",
         "synchronous_commit": "on",
         "data_checksums": "on",
+        "shared_preload_libraries": "pg_stat_statements",
         "max_connections": "200",
         "TimeZone": "UTC",
         "listen_addresses": "127.0.0.1",
@@ -109,6 +119,22 @@ async def test_a_second_start_on_a_running_folder_is_refused(server: PostgresSer
         PostgresServer(server.folder).start()
     with pytest.raises(ServerError, match="already started"):
         server.start()
+    assert await answer(server.url("postgres"), "select 1") == 1
+
+
+async def test_a_second_start_waits_for_the_first_to_note_itself(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "OWNER_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(folder, "OWNER_GONE_SECONDS", 0.5)
+    note = server.folder / folder.LOCK
+    noted = note.read_text(encoding="ascii")
+    note.write_text("999999999 999999998", encoding="ascii")  # of an earlier, dead program
+    later = threading.Timer(0.2, note.write_text, [noted], {"encoding": "ascii"})
+    later.start()
+    with pytest.raises(ServerError, match=r"a server is running in"):
+        PostgresServer(server.folder).start()
+    later.join()
     assert await answer(server.url("postgres"), "select 1") == 1
 
 
@@ -155,6 +181,24 @@ async def test_every_way_to_end_keeps_the_data(tmp_path: Path) -> None:
         assert await answer(durable.url("postgres"), "select count(*) from kept") == 3
         assert await answer(durable.url("postgres"), "show fsync") == "on"
     assert not (tmp_path / postgres.UNSYNCED).exists()
+
+
+async def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path) -> None:
+    crashed = PostgresServer(tmp_path / "postgres", durable=False)
+    crashed.start()
+    pid_file = tmp_path / "postgres" / postgres.CLUSTER / "postmaster.pid"
+    os.kill(crashed.pid, signal.SIGKILL)  # the postmaster only, by a stranger's hand
+    until(lambda: not crashed.running, "a killed process stays")
+    assert pid_file.exists()
+    with PostgresServer(tmp_path / "postgres", durable=False) as resumed:
+        assert await answer(resumed.url("postgres"), "select 1") == 1
+        left = pid_file.read_text(encoding="utf-8")
+    # After a restart of the machine the pid belongs to somebody else.
+    with ValkeyServer(tmp_path / "valkey") as stranger:
+        lines = left.splitlines()
+        pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n", encoding="utf-8")
+        with PostgresServer(tmp_path / "postgres", durable=False) as resumed:
+            assert await answer(resumed.url("postgres"), "select 1") == 1
 
 
 @pytest.mark.skipif(not DEBIAN_15.exists(), reason=f"there is no {DEBIAN_15}")
@@ -221,15 +265,15 @@ def test_what_the_launcher_promises_cannot_be_set() -> None:
 def test_a_taken_port_is_refused_or_avoided(
     tmp_path: Path, kind: type[PostgresServer | ValkeyServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other:
-        taken = other.getsockname()[1]
-        with pytest.raises(ServerError, match=f"finds port {taken} taken"):
-            kind(tmp_path, port=taken).start()
+    # Taken by a server of the same kind: that one answers is no sign that ours does.
+    with kind(tmp_path / "other") as other:
+        with pytest.raises(ServerError, match=f"finds port {other.port} taken"):
+            kind(tmp_path / "ours", port=other.port).start()
         free = local.free_port()
-        ports = iter([taken, free])
+        ports = iter([other.port, free])
         monkeypatch.setattr(local, "free_port", lambda: next(ports))
-        with kind(tmp_path) as started:
-            assert started.port == free
+        with kind(tmp_path / "ours") as ours:
+            assert ours.port == free
 
 
 def test_a_server_that_is_not_ready_in_time_is_ended(tmp_path: Path) -> None:

@@ -212,11 +212,11 @@ async def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> N
     valkey.stop()
 
 
-def test_a_child_whose_parent_is_gone_does_not_start() -> None:
+def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
     # Pid 1 is alive, but not its parent: as if the parent had died before the request.
     numbers = ["1", "9", "-1", "-1", "-1"]
     ended = subprocess.run(  # noqa: S603 (our own program)
-        [sys.executable, str(processes.CHILD), *numbers, "/tmp", "/bin/echo", "started"],  # noqa: S108
+        [sys.executable, str(processes.CHILD), *numbers, str(tmp_path), "/bin/echo", "started"],
         capture_output=True,
         text=True,
         check=False,
@@ -264,24 +264,6 @@ async def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
     assert not half_made.exists()
 
 
-async def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path) -> None:
-    crashed = PostgresServer(tmp_path, durable=False)
-    crashed.start()
-    pid_file = tmp_path / postgres.CLUSTER / "postmaster.pid"
-    os.kill(crashed.pid, signal.SIGKILL)  # the postmaster only, by a stranger's hand
-    until(lambda: not crashed.running, "a killed process stays")
-    assert pid_file.exists()
-    with PostgresServer(tmp_path, durable=False) as resumed:
-        assert await answer(resumed.url("postgres"), "select 1") == 1
-        left = pid_file.read_text(encoding="utf-8")
-    # After a restart of the machine the pid belongs to somebody else.
-    with program("input()") as stranger:
-        lines = left.splitlines()
-        pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n", encoding="utf-8")
-        with PostgresServer(tmp_path, durable=False) as resumed:
-            assert await answer(resumed.url("postgres"), "select 1") == 1
-
-
 @pytest.mark.usefixtures("without_namespace")
 async def test_root_without_namespaces_becomes_another_user(open_folder: Path) -> None:
     server = PostgresServer(open_folder / "postgres", durable=False)
@@ -295,6 +277,52 @@ async def test_root_without_namespaces_becomes_another_user(open_folder: Path) -
             assert await answer(server.url("postgres"), "select 1") == 1
             files = [*server.folder.rglob("*"), *valkey.folder.rglob("*")]
             assert 0 not in {path.stat().st_uid for path in files}
+
+
+async def orphans(url: str, postmaster: int) -> list[int]:
+    """Kill a postmaster, as the kernel does short of memory, under a backend that computes."""
+    client = await asyncpg.connect(url)
+    busy = asyncio.create_task(client.execute("do $a$ begin loop end loop; end $a$"))
+    await answer(url, BOTH_ACTIVE.replace("2 >", "1 >"))
+    pids = family(postmaster)
+    os.kill(postmaster, signal.SIGKILL)
+    until(lambda: not processes.is_running(postmaster), "a killed process stays")
+    client.terminate()
+    with pytest.raises((asyncpg.PostgresError, ConnectionError)):
+        await busy
+    assert not gone(pids)
+    return pids
+
+
+async def test_stop_ends_what_a_killed_postmaster_left(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path, durable=False)
+    server.start()
+    pids = await orphans(server.url("postgres"), server.pid)
+    server.stop()
+    until(lambda: gone(pids), "a backend outlives its postmaster")
+
+
+async def test_a_start_ends_what_a_killed_program_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "OWNER_GONE_SECONDS", 0.1)
+    with program(PARENT, str(tmp_path), "own") as parent:
+        assert parent.stdout is not None
+        url, _, postgres_pid, _ = json.loads(parent.stdout.readline())
+        pids = await orphans(url, postgres_pid)
+    with PostgresServer(tmp_path / "postgres", durable=False) as resumed:
+        until(lambda: gone(pids), "a backend outlives its postmaster")
+        assert await answer(resumed.url("postgres"), "select 1") == 1
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
+def test_root_serves_a_folder_as_its_owner(open_folder: Path) -> None:
+    server = ValkeyServer(open_folder)
+    require_reachable(server.binary, UNKNOWN)
+    os.chown(open_folder, UNKNOWN, UNKNOWN)
+    with server:
+        assert uid_of(server.pid) == UNKNOWN
+        assert {path.stat().st_uid for path in open_folder.rglob("*")} == {UNKNOWN}
 
 
 @pytest.mark.usefixtures("without_namespace")

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,9 @@ from app.core.servers.processes import (
 LOCK = "server.lock"
 PASSWORD = "password"  # noqa: S105 (a file name)
 LOG = "server.log"
-# A live owner may be between two servers; a dead one's servers are just ending.
-OWNER_ALIVE_SECONDS = 1.0
+OWNER_ALIVE_SECONDS = 1.0  # it may be between two servers
+OWNER_GONE_SECONDS = 6.0  # Postgres kills children that ignore its end after five
+STRAY_SECONDS = 1.0
 
 
 class DataFolder:
@@ -58,21 +60,20 @@ class DataFolder:
             identity = identity_for(self.path)
             self.log.touch(0o600)
             identity.own_tree(self.path)
-            identity.own(self.path / LOCK)
-            identity.own(self.log)
             yield Launch(folder=self.path, identity=identity, log=self.log, lock=lock)
         finally:
             os.close(lock)
 
-    def await_free(self, seconds: float) -> None:
-        """Wait until no process of the server is left, its children included."""
+    def clear(self) -> None:
+        """Return when no process of the server is left; end those that stay behind.
+
+        A server that was killed by somebody else (the kernel, short of memory) leaves children
+        that compute: they do not look for it before their statement ends.
+        """
         lock = os.open(self.path / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            deadline = time.monotonic() + seconds
-            while not _try_lock(lock):
-                if time.monotonic() > deadline:
-                    raise ServerError(f"processes of the server in {self.path} do not end")
-                time.sleep(POLL_SECONDS)
+            if not _await_lock(lock, STRAY_SECONDS):
+                self._clear(lock)
         finally:
             os.close(lock)
 
@@ -121,17 +122,42 @@ class DataFolder:
             )
 
     def _lock(self, lock: int) -> None:
-        owner, server = self._noted()
-        patience = OWNER_ALIVE_SECONDS if owner and is_running(owner) else END_SECONDS
-        deadline = time.monotonic() + patience
-        while not _try_lock(lock):
-            if time.monotonic() > deadline:
+        for patience in (OWNER_ALIVE_SECONDS, OWNER_GONE_SECONDS):
+            if _await_lock(lock, patience):
+                break
+            # Asked anew each time: another start may hold the lock and only now note itself.
+            owner, server = self._noted()
+            if owner and is_running(owner):
                 raise ServerError(
                     f"a server is running in {self.path} (process {server or 'unknown'}, started"
-                    f" by {owner or 'unknown'}): stop it or choose another folder"
+                    f" by {owner}): stop it or choose another folder"
                 )
-            time.sleep(POLL_SECONDS)
+        else:
+            # Its owner is gone, so it was to end by itself, and it does not.
+            self._clear(lock)
         note_holders(lock, os.getpid())
+
+    def _clear(self, lock: int) -> None:
+        holders = list(self._holders())
+        for holder in holders:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(holder, signal.SIGKILL)
+        if not _await_lock(lock, END_SECONDS):
+            raise ServerError(
+                f"processes of the server in {self.path} do not end ({holders or 'unknown'}):"
+                " end them or choose another folder"
+            )
+
+    def _holders(self) -> Iterator[int]:
+        """Find the server's processes: they work in the folder and have its lock open."""
+        lock = str(self.path / LOCK)
+        for process in Path("/proc").glob("[0-9]*"):
+            # Processes and files may vanish while we look; those of others are not ours.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                if (process / "cwd").readlink().is_relative_to(self.path) and any(
+                    str(file.readlink()) == lock for file in (process / "fd").iterdir()
+                ):
+                    yield int(process.name)
 
     def _noted(self) -> tuple[int, int]:
         words = (self.path / LOCK).read_text(encoding="ascii", errors="replace").split()
@@ -143,6 +169,15 @@ def note_holders(lock: int, *pids: int) -> None:
     """Leave the pids that a refused start on this folder should name: ours, the server's."""
     os.truncate(lock, 0)
     os.pwrite(lock, " ".join(str(pid) for pid in pids).encode("ascii"), 0)
+
+
+def _await_lock(lock: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not _try_lock(lock):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def _try_lock(lock: int) -> bool:

@@ -14,7 +14,6 @@ from typing import ClassVar, Self
 
 from app.core.servers.folder import DataFolder, note_holders
 from app.core.servers.processes import (
-    END_SECONDS,
     POLL_SECONDS,
     Launch,
     ServerError,
@@ -102,7 +101,7 @@ class LocalServer(ABC):
         """End it and its children as a crash would: nothing is flushed, nothing is said."""
         if self._process is not None:
             kill_family(self._process)
-            self._data.await_free(END_SECONDS)
+            self._data.clear()
             self._process = None
 
     def __enter__(self) -> Self:
@@ -143,7 +142,7 @@ class LocalServer(ABC):
                 f"{self.name} in {self.folder} did not stop within {seconds:g} seconds and was"
                 f" killed: see {self.log}"
             ) from error
-        self._data.await_free(END_SECONDS)
+        self._data.clear()
         self._process = None
 
     def _start_on_some_port(self, launch: Launch) -> subprocess.Popen[bytes]:

@@ -61,13 +61,13 @@ class Identity:
             ) from error
 
     def own_tree(self, folder: Path) -> None:
-        """Hand a whole data folder to the server's user, once."""
+        """Hand a whole data folder to the server's user; every time, so a kill half-way heals."""
         if self.uid == UNCHANGED:
             return
         for parent, folders, files in os.walk(folder):
             for name in (*folders, *files):
                 self.own(Path(parent, name))
-        self.own(folder)  # last: its owner says that the rest is done
+        self.own(folder)
 
 
 def identity_for(folder: Path) -> Identity:
@@ -144,7 +144,8 @@ def kill_family(process: subprocess.Popen[bytes]) -> None:
         if time.monotonic() > deadline:
             break  # stuck in the kernel: it cannot fork there either
         time.sleep(POLL_SECONDS / 10)
-    for child in children(process.pid):
+    relatives = children(process.pid)
+    for child in relatives:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
     process.kill()
@@ -152,6 +153,11 @@ def kill_family(process: subprocess.Popen[bytes]) -> None:
         process.wait(END_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ServerError(f"process {process.pid} does not end, not even killed") from error
+    deadline = time.monotonic() + END_SECONDS
+    while any(is_running(child) for child in relatives):
+        if time.monotonic() > deadline:
+            raise ServerError(f"children of process {process.pid} do not end, not even killed")
+        time.sleep(POLL_SECONDS / 10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,18 +25,22 @@ begin
         perform core.refuse('XINPT', jsonb_build_object(
             'field', 'idempotencyKey', 'reason', 'must have 1 to 255 characters'));
     end if;
-    insert into core.idempotency_keys (scope, key, request_hash, created_at)
-    values (p_scope, p_key, p_request_hash, core.clock())
-    on conflict on constraint idempotency_keys_pkey do nothing;
-    if found then
-        return query select false, null::bytea;
-        return;
-    end if;
+    loop
+        insert into core.idempotency_keys (scope, key, request_hash, created_at)
+        values (p_scope, p_key, p_request_hash, core.clock())
+        on conflict on constraint idempotency_keys_pkey do nothing;
+        if found then
+            return query select false, null::bytea;
+            return;
+        end if;
 
-    select k.* into v_seen
-    from core.idempotency_keys as k
-    where k.scope = p_scope and k.key = p_key
-    for no key update;
+        select k.* into v_seen
+        from core.idempotency_keys as k
+        where k.scope = p_scope and k.key = p_key
+        for no key update;
+        -- Not found: cleared away since the insert met it, so the key is new.
+        exit when found;
+    end loop;
     if v_seen.created_at < core.clock() - interval '24 hours' then
         update core.idempotency_keys as k
         set request_hash = p_request_hash, response = null, created_at = core.clock()

@@ -11,8 +11,6 @@ returns credits.accounts
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- Lifetime sums stay clear of 2^63, so that no addition can overflow.
-    c_limit constant bigint := 9000000000000000000;
     v_account credits.accounts := p_account;
     v_grant credits.grants;
     v_paid bigint;
@@ -21,10 +19,6 @@ begin
     select g.* into strict v_grant
     from credits.grants as g
     where g.account_id = p_account.account_id and g.id = p_grant_id;
-
-    if v_account.granted_total > c_limit - v_grant.amount then
-        perform core.refuse('XLIMT', jsonb_build_object('limit', c_limit));
-    end if;
 
     v_drawn := least(v_grant.amount,
         v_account.monthly + v_account.bonus + v_account.overage

@@ -86,7 +86,8 @@ end
 $$;
 
 -- The next month begins. Granted only if it begins before the account's funding ends;
--- of the monthly credits that just expired, as many roll over as the cap allows.
+-- of the monthly credits that just expired, as many roll over as the cap allows. An
+-- account that has been granted all it may ever be rolls on without.
 create or replace function credits._roll_period(p_account credits.accounts, p_expired bigint)
 returns credits.accounts
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -95,7 +96,8 @@ declare
     v_account credits.accounts := p_account;
     v_start timestamptz := p_account.period_end;
     v_end timestamptz := credits.next_boundary(p_account.period_end, p_account.anchor_day);
-    v_rollover bigint := least(p_expired, p_account.rollover_cap);
+    v_rollover bigint := least(p_expired, p_account.rollover_cap, credits._room(p_account));
+    v_allowance bigint;
 begin
     v_account.period_start := v_start;
     v_account.period_end := v_end;
@@ -112,12 +114,13 @@ begin
         v_account := credits._give(
             v_account, 'roll_period', 'rollover', 'paid', 10, v_rollover, v_start, v_end);
     end if;
-    if v_account.period_grant <> 0 then
+    v_allowance := least(
+        case when v_account.period_grant = -1
+            then credits._unlimited_block() else v_account.period_grant end,
+        credits._room(v_account));
+    if v_allowance > 0 then
         v_account := credits._give(
-            v_account, 'roll_period', 'plan_allocation', 'paid', 10,
-            case when v_account.period_grant = -1
-                then credits._unlimited_block() else v_account.period_grant end,
-            v_start, v_end);
+            v_account, 'roll_period', 'plan_allocation', 'paid', 10, v_allowance, v_start, v_end);
     end if;
     return v_account;
 end

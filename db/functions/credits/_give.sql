@@ -26,6 +26,9 @@ declare
     v_account credits.accounts := p_account;
     v_id uuid := core.uuidv7();
 begin
+    if p_amount > credits._room(v_account) then
+        perform core.refuse('XLIMT', jsonb_build_object('limit', credits._lifetime_limit()));
+    end if;
     insert into credits.grants (
         account_id, id, operation, source, category, pool, priority, amount, remaining, state,
         effective_at, expires_at, refund_of, source_ref, reason, idempotency_key, fingerprint,

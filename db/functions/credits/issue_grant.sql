@@ -49,14 +49,14 @@ declare
 begin
     perform credits._check_key(p_idempotency_key);
     perform credits._check_amount(p_amount);
-    if p_source not in ('top_up', 'promotional', 'referral', 'admin_adjustment') then
+    if coalesce(p_source, '') not in ('top_up', 'promotional', 'referral', 'admin_adjustment') then
         perform credits._invalid('source',
             'must be top_up, promotional, referral or admin_adjustment');
     end if;
     if v_category not in ('paid', 'promotional') then
         perform credits._invalid('category', 'must be paid or promotional');
     end if;
-    if p_priority not between 0 and 100 then
+    if coalesce(p_priority, -1) not between 0 and 100 then
         perform credits._invalid('priority', 'must be from 0 to 100');
     end if;
 

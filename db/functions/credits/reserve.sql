@@ -96,6 +96,14 @@ begin
             outcome := 'VALIDATION_ERROR';
         elsif q.seen_fingerprint = v_fingerprint then
             replayed := true;
+            if v_swept then
+                -- This very set may have expired it a moment ago.
+                status := coalesce((
+                    select r.status
+                    from credits.reservations as r
+                    where r.account_id = p_account_id and r.id = q.seen_id
+                ), status);
+            end if;
         elsif q.seen_fingerprint is not null then
             outcome := 'DUPLICATE_REQUEST';
             facts := jsonb_build_object('idempotencyKey', q.idempotency_key);

@@ -50,6 +50,10 @@ declare
 begin
     perform credits._assert_set(cardinality(p_requests), c_set_limit);
     v_account := credits._lock(p_account_id);
+    select a.version into v_version_before
+    from credits.accounts as a
+    where a.account_id = p_account_id;
+    version_before := v_version_before;
 
     -- What lapsed must be looked at after every settle; such sets go one by one.
     if v_account.lapsed > 0 and cardinality(p_requests) > 1 then
@@ -57,20 +61,16 @@ begin
         for v_at in 1..cardinality(p_requests) loop
             return query
                 select v_at::bigint, s.outcome, s.facts, s.replayed, s.reservation_id, s.status,
-                    s.amount, s.settled_amount, s.late, s.version, s.version_before,
-                    s.account_id, s.balance_version, s.available, s.reserved, s.spendable,
-                    s.overage, s.overdraft_limit, s.granted, s.monthly, s.bonus,
-                    s.used_this_period, s.remaining, s.total, s.usage_basis_points,
-                    s.period_grant, s.period_start, s.period_end
-                from credits.settle(p_account_id, p_requests[v_at:v_at]) as s;
+                    s.amount, s.settled_amount, s.late, s.version, v_version_before,
+                    b.account_id, b.balance_version, b.available, b.reserved, b.spendable,
+                    b.overage, b.overdraft_limit, b.granted, b.monthly, b.bonus,
+                    b.used_this_period, b.remaining, b.total, b.usage_basis_points,
+                    b.period_grant, b.period_start, b.period_end
+                from credits.settle(p_account_id, p_requests[v_at:v_at]) as s
+                left join lateral (select s.*) as b on v_at = cardinality(p_requests);
         end loop;
         return;
     end if;
-
-    select a.version into v_version_before
-    from credits.accounts as a
-    where a.account_id = p_account_id;
-    version_before := v_version_before;
 
     for q in
         select

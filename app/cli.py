@@ -1,0 +1,194 @@
+"""The command `exchequer`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import click
+from pydantic import ValidationError
+
+from app.core.database import Database, Unavailable
+from app.core.refusals import Refusal
+from app.core.servers import ServerError
+from app.core.telemetry import configure_logging
+from app.safety import UnsafeError
+from app.settings import Settings
+from db.apply import FunctionsError
+
+Result = TypeVar("Result")
+
+
+class _Commands(click.Group):
+    """Says in one line what a person at a terminal can do something about."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            for wrong in error.errors():
+                name = ".".join(str(part) for part in wrong["loc"]) or "settings"
+                click.echo(f"exchequer: {name}: {wrong['msg']}", err=True)
+        except (ServerError, UnsafeError, FunctionsError) as error:
+            click.echo(f"exchequer: {error}", err=True)
+        except Unavailable as error:
+            click.echo(f"exchequer: Postgres cannot be reached: {error}", err=True)
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            click.echo(f"exchequer: Postgres refuses the login: {error}", err=True)
+        except Refusal as refusal:
+            click.echo(f"exchequer: {refusal.message}", err=True)
+        sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="exchequer")
+def main() -> None:
+    """Exchequer: credits, entitlements and usage for AI products, over Postgres."""
+
+
+@main.command()
+@click.option("--fresh", is_flag=True, help="Forget the data of earlier starts.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Instead of PORT or 8000.")
+def dev(*, fresh: bool, port: int | None) -> None:
+    """Start Postgres, Valkey, worker and API on this machine, with demo data."""
+    from app import dev as development  # noqa: PLC0415  # needs the servers' wheels
+
+    configure_logging("warning", json=False)
+    development.run(fresh=fresh, port=port)
+
+
+@main.command()
+def serve() -> None:
+    """Serve the API."""
+    from app.start import serve as start  # noqa: PLC0415  # help need not load the schema
+
+    settings = _settings()
+    _run(start(settings))
+
+
+@main.command()
+def worker() -> None:
+    """Do timed work: expiry of reservations, periods of idle accounts, clean-ups."""
+    from app.start import work  # noqa: PLC0415  # as above
+
+    settings = _settings()
+    _run(work(settings))
+
+
+@main.command()
+@click.option("--everything", is_flag=True, help="Apply every function file, changed or not.")
+def migrate(*, everything: bool) -> None:
+    """Bring the database to this release: roles, tables, functions."""
+    from db.migrate import migrate as bring  # noqa: PLC0415  # loads alembic
+
+    settings = _settings()
+    app_url = settings.database_url if settings.migration_database_url else None
+    applied = _run(bring(settings.migration_url, everything=everything, app_url=app_url))
+    click.echo(f"The database is up to date; {len(applied)} function files applied.")
+
+
+@main.command()
+@click.option("--demo", is_flag=True, help="Also a demo organization with 1,000 credits.")
+def seed(*, demo: bool) -> None:
+    """Make what an installation has from its first start; again is no harm."""
+    from app.seed import seed as plant  # noqa: PLC0415
+    from app.seed import seed_demo  # noqa: PLC0415
+
+    async def work(database: Database) -> None:
+        click.echo(f"project       {await plant(database)}")
+        if demo:
+            click.echo(f"organization  {(await seed_demo(database)).organization_id}")
+
+    _with_database(work)
+
+
+@main.command("backfill-accounts")
+def backfill_accounts() -> None:
+    """Open the credit account of every organization that has none."""
+    from app.seed import backfill_accounts as backfill  # noqa: PLC0415
+
+    opened = _with_database(backfill)
+    click.echo(f"{opened} accounts opened.")
+
+
+@main.command()
+@click.option("--account", type=click.UUID, help="Only this organization's account.")
+def audit(account: UUID | None) -> None:
+    """Prove every invariant of the books; name the rows that break one. Exits with 1 if any."""
+    from app.credits import Credits  # noqa: PLC0415
+    from app.usage import Usage  # noqa: PLC0415
+
+    async def work(database: Database) -> bool:
+        findings = [
+            *await Credits(database).audit(account),
+            *await Usage(database).audit(account),
+        ]
+        for finding in findings:
+            click.echo(
+                f"{finding.account_id}  {finding.invariant}  {finding.subject}:"
+                f" expected {finding.expected}, found {finding.actual}"
+            )
+        count = await database.value(
+            "select count(*) from credits.accounts where $1::uuid is null or account_id = $1",
+            account,
+        )
+        click.echo(f"{count} accounts audited, {len(findings)} findings.")
+        return not findings
+
+    if not _with_database(work):
+        sys.exit(1)
+
+
+@main.command("export-schema")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("frontend-contract"),
+    show_default=True,
+    help="Where to write.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file is stale.")
+def export_schema(*, folder: Path, check: bool) -> None:
+    """Write what is generated: the SDL, the refusals, .env.example."""
+    from app.export import export  # noqa: PLC0415
+
+    stale = export(folder, check=check)
+    for path in stale:
+        click.echo(f"{path} {'is stale: run `exchequer export-schema`' if check else 'written'}")
+    if check and stale:
+        sys.exit(1)
+
+
+def _settings() -> Settings:
+    settings = Settings()
+    configure_logging(settings.log_level, json=settings.log_format == "json")
+    return settings
+
+
+def _run(work: Awaitable[Result]) -> Result:
+    async def main() -> Result:
+        return await work
+
+    return asyncio.run(main())
+
+
+def _with_database(work: Callable[[Database], Awaitable[Result]]) -> Result:
+    from app.start import connect  # noqa: PLC0415
+
+    settings = _settings()
+
+    async def run() -> Result:
+        database = await connect(settings)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

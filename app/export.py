@@ -1,0 +1,58 @@
+"""What is generated and committed: the SDL, the refusals, `.env.example`."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic_core import PydanticUndefined
+
+from app.core.refusals import CATALOGUE
+from app.settings import Settings
+
+
+def export(folder: Path, *, check: bool = False) -> list[Path]:
+    """Write what is stale and return it; with `check`, write nothing."""
+    stale: list[Path] = []
+    for path, text in _generated(folder).items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path)
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    return stale
+
+
+def _generated(folder: Path) -> dict[Path, str]:
+    from schema.build import make_schema  # noqa: PLC0415  # heavy, and only here
+
+    return {
+        folder / "schema.graphql": make_schema().as_str() + "\n",
+        folder / "refusals.json": _refusals(),
+        folder.parent / ".env.example": _environment(),
+    }
+
+
+def _refusals() -> str:
+    entries: dict[str, Any] = {
+        entry.code: {
+            "message": entry.message,
+            "advice": entry.advice,
+            "status": entry.status,
+            "type": entry.type,
+            "facts": dict(entry.facts),
+        }
+        for entry in CATALOGUE.values()
+    }
+    return orjson.dumps(entries, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def _environment() -> str:
+    lines = ["# Every setting with its default; made by `exchequer export-schema`.", ""]
+    for name, field in Settings.model_fields.items():
+        variable = str(field.validation_alias or f"EXCHEQUER_{name.upper()}")
+        lines.append(f"# {field.description}")
+        default = field.default
+        shown = "" if default is None or default is PydanticUndefined else default
+        lines.append(f"#{variable}={shown}")
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""What surrounds every request: its id, its log line, and errors that are JSON."""
+
+import re
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.refusals import CATALOGUE
+from app.core.telemetry import REQUEST_ID, REQUESTS, log
+
+_ID_FORM = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE"}
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+def error_response(code: str, status: int | None = None) -> Response:
+    """Return an error of the catalogue as JSON."""
+    entry = CATALOGUE[code]
+    extensions = {"code": code, "requestId": REQUEST_ID.get()}
+    return Response(
+        orjson.dumps(
+            {"errors": [{"message": f"{entry.message} {entry.advice}", "extensions": extensions}]}
+        ),
+        status_code=status or entry.status,
+        media_type="application/json",
+    )
+
+
+class RequestContext:
+    """Gives each request its id, inwards and outwards, and writes one log line for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        request_id = _incoming_id(scope) or str(uuid4())
+        token = REQUEST_ID.set(request_id)
+        started = time.perf_counter()
+        status = 101 if scope["type"] == "websocket" else 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                    *SECURITY_HEADERS,
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            path = scope["path"] if scope["path"] in _COUNTED else "other"
+            REQUESTS.labels(path, str(status)).inc()
+            log.info(
+                "http.request",
+                method=scope.get("method", "WEBSOCKET"),
+                path=scope["path"],
+                status=status,
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+            )
+            REQUEST_ID.reset(token)
+
+
+# Paths that are labels of a metric; whatever else is asked for cannot grow it.
+_COUNTED = frozenset({"/graphql", "/health", "/health/ready", "/health/live", "/metrics"})
+
+
+class CodedErrors:
+    """Answers what nobody caught with a coded error; the exception goes to the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            log.exception("http.failed", path=scope.get("path"), error=type(error).__name__)
+            if started or scope["type"] != "http":
+                raise
+            await error_response("INTERNAL")(scope, receive, send)
+
+
+def coded_exception_handlers() -> dict[
+    int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]
+]:
+    """Return handlers that answer the framework's own errors with a code."""
+
+    async def handle(_request: Request, error: HTTPException) -> Response:
+        code = _BY_STATUS.get(error.status_code, "BAD_REQUEST")
+        return error_response(code, error.status_code)
+
+    return {HTTPException: handle}
+
+
+def _incoming_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if _ID_FORM.match(text) else None
+    return None

@@ -1,0 +1,91 @@
+"""Who may do what, in one table.
+
+Reserve, extend, settle, release and deduct: administrators and project keys; what a
+person spends, a flow spends for them. Giving credits and taking them, and settings:
+administrators, or a project key with the scope `credits:grant`. Organization keys read,
+and only their own organization.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.core.refusals import Refusal
+from app.identity.viewer import Viewer, ViewerKind
+
+_ADMIN = frozenset({ViewerKind.ADMIN})
+_BACK_ENDS = frozenset({ViewerKind.ADMIN, ViewerKind.PROJECT_KEY})
+_ANYONE_KNOWN = frozenset({ViewerKind.ADMIN, ViewerKind.PROJECT_KEY, ViewerKind.ORGANIZATION_KEY})
+
+SCOPE_GRANT = "credits:grant"
+SCOPE_KEYS = "keys:write"
+SCOPES = frozenset({SCOPE_GRANT, SCOPE_KEYS})
+
+
+class Operation(StrEnum):
+    """What can be asked for."""
+
+    READ_ORGANIZATION = "organization.read"
+    CREATE_ORGANIZATION = "organization.create"
+    UPDATE_ORGANIZATION = "organization.update"
+    READ_PROJECT = "project.read"
+    CREATE_PROJECT = "project.create"
+    CREATE_PROJECT_KEY = "project_key.create"
+    CREATE_ORGANIZATION_KEY = "organization_key.create"
+    REVOKE_KEY = "key.revoke"
+    READ_CREDITS = "credits.read"
+    RESERVE = "credits.reserve"
+    EXTEND = "credits.extend"
+    SETTLE = "credits.settle"
+    RELEASE = "credits.release"
+    DEDUCT = "credits.deduct"
+    GRANT = "credits.grant"
+    ADJUST = "credits.adjust"
+    REFUND = "credits.refund"
+    VOID = "credits.void"
+    FORGIVE = "credits.forgive"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Which viewers have it, and the scope a project key needs besides."""
+
+    viewers: frozenset[ViewerKind]
+    scope: str | None = None
+
+
+RIGHTS: dict[Operation, Right] = {
+    Operation.READ_ORGANIZATION: Right(_ANYONE_KNOWN),
+    Operation.CREATE_ORGANIZATION: Right(_BACK_ENDS),
+    Operation.UPDATE_ORGANIZATION: Right(_BACK_ENDS, SCOPE_GRANT),
+    Operation.READ_PROJECT: Right(_BACK_ENDS),
+    Operation.CREATE_PROJECT: Right(_ADMIN),
+    Operation.CREATE_PROJECT_KEY: Right(_ADMIN),
+    Operation.CREATE_ORGANIZATION_KEY: Right(_BACK_ENDS, SCOPE_KEYS),
+    Operation.REVOKE_KEY: Right(_BACK_ENDS, SCOPE_KEYS),
+    Operation.READ_CREDITS: Right(_ANYONE_KNOWN),
+    Operation.RESERVE: Right(_BACK_ENDS),
+    Operation.EXTEND: Right(_BACK_ENDS),
+    Operation.SETTLE: Right(_BACK_ENDS),
+    Operation.RELEASE: Right(_BACK_ENDS),
+    Operation.DEDUCT: Right(_BACK_ENDS),
+    Operation.GRANT: Right(_BACK_ENDS, SCOPE_GRANT),
+    Operation.ADJUST: Right(_BACK_ENDS, SCOPE_GRANT),
+    Operation.REFUND: Right(_BACK_ENDS, SCOPE_GRANT),
+    Operation.VOID: Right(_BACK_ENDS, SCOPE_GRANT),
+    Operation.FORGIVE: Right(_BACK_ENDS, SCOPE_GRANT),
+}
+
+
+def require(viewer: Viewer, operation: Operation) -> None:
+    """Refuse a viewer who may not do this to anything."""
+    if viewer.kind is ViewerKind.ANONYMOUS:
+        raise Refusal("UNAUTHENTICATED")
+    right = RIGHTS[operation]
+    if viewer.kind not in right.viewers:
+        raise Refusal("FORBIDDEN", {"operation": operation.value})
+    if (
+        right.scope is not None
+        and viewer.kind is ViewerKind.PROJECT_KEY
+        and right.scope not in viewer.scopes
+    ):
+        raise Refusal("SCOPE_REQUIRED", {"scope": right.scope})

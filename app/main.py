@@ -1,0 +1,143 @@
+"""The composition root of the API process: every object is made here, once."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from app.core.bus import Bus
+from app.core.database import Database, PoolLimits
+from app.core.idempotency import Idempotency
+from app.credits import Credits
+from app.credits.feed import Feed
+from app.credits.reads import CreditReads
+from app.health import health_routes
+from app.http import CodedErrors, RequestContext, coded_exception_handlers
+from app.identity import Identity
+from app.safety import assert_safe
+from app.settings import Settings
+from schema.build import make_schema
+from schema.context import Services
+from schema.edge import Edge
+
+STATIC = Path(__file__).parent / "static" / "graphiql"
+
+# GraphiQL talks to this server alone and runs no script that is written into the page.
+_IDE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def pool_limits(settings: Settings) -> PoolLimits:
+    """Return the limits of the Postgres pool."""
+    return PoolLimits(
+        max_size=settings.database_pool_size,
+        min_size=min(settings.database_pool_idle, settings.database_pool_size),
+        acquire_seconds=settings.database_acquire_seconds,
+        connect_seconds=settings.database_connect_seconds,
+        command_seconds=settings.database_command_seconds,
+        idle_seconds=settings.database_idle_seconds,
+    )
+
+
+def secret_of(settings: Settings) -> str:
+    """Return the secret key; a fixed one in development, where nothing is secret."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
+    return "development only: production refuses to start without a key"
+
+
+def create_app(settings: Settings, database: Database) -> FastAPI:
+    """Return the application, around a database that is connected."""
+    bus = Bus(settings.redis_url, settings.redis_timeout_seconds)
+    feed = Feed(
+        bus,
+        pushes_per_second=settings.feed_pushes_per_second,
+        resync_seconds=settings.feed_resync_seconds,
+        subscribers=settings.subscribers,
+    )
+    credits = Credits(database, feed)
+    reads = CreditReads(database)
+    admin_key = settings.bootstrap_admin_key
+    services = Services(
+        credits=credits,
+        credit_reads=reads,
+        identity=Identity(
+            database,
+            admin_key=None if admin_key is None else admin_key.get_secret_value(),
+            key_cache_seconds=settings.key_cache_seconds,
+        ),
+        idempotency=Idempotency(database, secret_of(settings)),
+        feed=feed,
+        rights_recheck_seconds=settings.rights_recheck_seconds,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await assert_safe(database, production=settings.environment == "production")
+        bus.start()
+        feed.start(credits)
+        # What is loaded by now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            await feed.stop()
+            await bus.stop()
+            await database.close()
+
+    app = FastAPI(
+        title="Exchequer",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        exception_handlers=coded_exception_handlers(),
+    )
+    app.include_router(
+        Edge(
+            make_schema(
+                tokens=settings.graphql_tokens,
+                depth=settings.graphql_depth,
+                aliases=settings.graphql_aliases,
+                root_fields=settings.graphql_root_fields,
+                introspection=settings.serves_graphiql,
+            ),
+            services,
+            body_bytes=settings.request_body_bytes,
+            socket_operations=settings.socket_operations,
+            allowed_origins=settings.allowed_origins,
+            ide=_graphiql if settings.serves_graphiql else None,
+        )
+    )
+    app.include_router(health_routes(database, bus, reads))
+    if settings.serves_graphiql:
+        app.mount("/graphiql", StaticFiles(directory=STATIC), name="graphiql")
+    # The last one added is the outermost.
+    app.add_middleware(CodedErrors)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", "x-request-id"],
+        expose_headers=["x-request-id"],
+        max_age=86_400,
+    )
+    app.add_middleware(RequestContext)
+    return app
+
+
+async def _graphiql() -> Response:
+    page = await asyncio.to_thread((STATIC / "index.html").read_text, encoding="utf-8")
+    return HTMLResponse(
+        page.replace('<base href="./">', '<base href="/graphiql/">'),
+        headers={"Content-Security-Policy": _IDE_POLICY, "Cache-Control": "no-cache"},
+    )

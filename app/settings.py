@@ -1,0 +1,144 @@
+"""Every setting, read from the environment once, at start.
+
+`.env.example` is made from this module (`exchequer export-schema`); what each field
+says here is its documentation.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_MINIMUM_SECRET = 32
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Names are those of the environment, in upper case."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_prefix="EXCHEQUER_", extra="ignore", populate_by_name=True
+    )
+
+    database_url: str = Field(
+        "postgresql://exchequer:exchequer@127.0.0.1:5432/exchequer",
+        validation_alias="DATABASE_URL",
+        description="Postgres, as the application's role: it may call functions and read,"
+        " and owns nothing.",
+    )
+    migration_database_url: str | None = Field(
+        None,
+        description="Postgres, as a role that may create roles and tables; for `exchequer"
+        " migrate` alone. Unset: DATABASE_URL.",
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        validation_alias="REDIS_URL",
+        description="Redis or Valkey: live pushes only. Credits do not need it.",
+    )
+    environment: Literal["development", "production"] = Field(
+        "development", description="`production` refuses to start with unsafe settings."
+    )
+    host: str = Field("127.0.0.1", validation_alias="HOST", description="Address to listen on.")
+    port: int = Field(
+        8000, ge=0, le=65535, validation_alias="PORT", description="Port to listen on."
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="At least 32 characters. Encrypts stored responses that carry secrets."
+        " Required in production.",
+    )
+    bootstrap_admin_key: SecretStr | None = Field(
+        None,
+        description="At least 32 characters; whoever sends it as a bearer token is the"
+        " platform administrator. For first set-up: off when unset.",
+    )
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Origins of web front ends, separated by commas: CORS and WebSockets.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line that is written."
+    )
+    log_format: Literal["json", "text"] = Field("json", description="Form of a log line.")
+
+    database_pool_size: int = Field(20, ge=1, le=500, description="Most connections a process.")
+    database_pool_idle: int = Field(2, ge=0, le=500, description="Connections kept open.")
+    database_connect_seconds: float = Field(10, gt=0, le=60, description="To open a connection.")
+    database_acquire_seconds: float = Field(5, gt=0, le=60, description="To wait for a free one.")
+    database_command_seconds: float = Field(10, gt=0, le=60, description="For one statement.")
+    database_idle_seconds: float = Field(30, gt=0, le=3600, description="Idle ones close after.")
+    startup_wait_seconds: float = Field(
+        60, ge=0, le=600, description="How long to wait at start for Postgres, with back-off."
+    )
+
+    request_body_bytes: int = Field(
+        262_144, ge=1024, le=16_777_216, description="Largest request body."
+    )
+    graphql_tokens: int = Field(2_000, ge=100, le=100_000, description="Tokens of a document.")
+    graphql_depth: int = Field(15, ge=3, le=100, description="Nesting of a document.")
+    graphql_aliases: int = Field(30, ge=0, le=1000, description="Aliases of a document.")
+    graphql_root_fields: int = Field(20, ge=1, le=1000, description="Root fields of a document.")
+    graphiql: bool | None = Field(
+        None, description="Serve GraphiQL and introspection. Unset: only in development."
+    )
+    socket_operations: int = Field(
+        100, ge=1, le=10_000, description="Subscriptions of one WebSocket."
+    )
+    subscribers: int = Field(
+        10_000, ge=1, le=1_000_000, description="Subscriptions of one process."
+    )
+
+    feed_pushes_per_second: int = Field(
+        10, ge=1, le=1000, description="Most balance pushes a second for an account."
+    )
+    feed_resync_seconds: float = Field(
+        10, gt=0, le=600, description="How often watched balances are compared with Postgres."
+    )
+    rights_recheck_seconds: float = Field(
+        30, gt=0, le=3600, description="How often an open subscription's right is checked."
+    )
+    key_cache_seconds: float = Field(
+        5, ge=0, le=60, description="How long a key is believed without asking Postgres."
+    )
+    redis_timeout_seconds: float = Field(
+        0.25, gt=0, le=10, description="For one command; a push that takes longer is lost."
+    )
+    sweep_seconds: float = Field(
+        5, gt=0, le=600, description="How often the worker looks for what is overdue."
+    )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [origin.strip() for origin in value.split(",") if origin.strip()]
+        return value
+
+    @field_validator("secret_key", "bootstrap_admin_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if len(value.get_secret_value()) < _MINIMUM_SECRET:
+            raise ValueError(f"must have at least {_MINIMUM_SECRET} characters")
+        return value
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Settings":
+        if self.environment == "production" and self.secret_key is None:
+            raise ValueError("EXCHEQUER_SECRET_KEY is required in production")
+        if self.environment == "production" and "*" in self.allowed_origins:
+            raise ValueError("EXCHEQUER_ALLOWED_ORIGINS must name origins in production, not *")
+        return self
+
+    @property
+    def serves_graphiql(self) -> bool:
+        """Whether GraphiQL and introspection are on."""
+        if self.graphiql is None:
+            return self.environment == "development"
+        return self.graphiql
+
+    @property
+    def migration_url(self) -> str:
+        """The URL by which migrations log in."""
+        return self.migration_database_url or self.database_url

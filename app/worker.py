@@ -1,0 +1,67 @@
+"""The composition root of timed work: what nobody asks for in time is done here.
+
+Work that is due is found by its rows, never by the tick of a clock: a worker that was
+off loses nothing, and any number of workers may run at once, each account's function
+taking its lock. Finding takes no lock; each account is its own statement.
+"""
+
+import asyncio
+import contextlib
+
+from app.core.bus import Bus
+from app.core.database import Database, Unavailable
+from app.core.idempotency import Idempotency
+from app.core.refusals import Refusal
+from app.core.telemetry import log
+from app.credits import Credits
+from app.credits.feed import Feed
+from app.main import secret_of
+from app.settings import Settings
+
+_CLEAR_EVERY = 3600.0
+_FOUND = 100
+
+
+async def sweep(credits: Credits) -> int:
+    """Visit accounts with something overdue until none is found; return how many visits."""
+    visits = 0
+    while found := await credits.find_overdue(_FOUND):
+        failed = 0
+        for account in found:
+            try:
+                if account.due:
+                    await credits.catch_up(account.account_id)
+                else:
+                    await credits.expire_reservations(account.account_id)
+                visits += 1
+            except Refusal as refusal:
+                # Busy: somebody works on it right now; the next sweep looks again.
+                failed += 1
+                log.warning("sweep.refused", account=str(account.account_id), code=refusal.code)
+        if failed or len(found) < _FOUND:
+            break
+    return visits
+
+
+async def run_worker(settings: Settings, database: Database, stop: asyncio.Event) -> None:
+    """Sweep until told to stop."""
+    bus = Bus(settings.redis_url, settings.redis_timeout_seconds)
+    credits = Credits(database, Feed(bus))
+    idempotency = Idempotency(database, secret_of(settings))
+    bus.start()
+    cleared_at = float("-inf")
+    loop = asyncio.get_running_loop()
+    try:
+        while not stop.is_set():
+            try:
+                await sweep(credits)
+                if loop.time() - cleared_at >= _CLEAR_EVERY:
+                    while await idempotency.clear():
+                        pass
+                    cleared_at = loop.time()
+            except Unavailable as error:
+                log.warning("worker.postgres_unavailable", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), settings.sweep_seconds)
+    finally:
+        await bus.stop()

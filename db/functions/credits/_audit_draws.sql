@@ -1,0 +1,66 @@
+-- credits._audit_draws: what ledger rows drew from which grant, and when.
+create or replace function credits._audit_draws(p_account_id uuid)
+returns table (account_id uuid, invariant text, subject text, expected text, actual text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    -- A grant has left what was not drawn from it; one that was canceled has nothing left.
+    return query
+    with drawn as (
+        select t.account_id, d.grant_id, sum(d.amount) as amount, min(t.version) as first
+        from credits.transactions as t
+        cross join lateral unnest(t.drawn_grant_ids, t.drawn_amounts) as d (grant_id, amount)
+        where p_account_id is null or t.account_id = p_account_id
+        group by t.account_id, d.grant_id
+    ),
+    given as (
+        select g.account_id, g.id, g.remaining,
+            case when g.version is null and g.state = 'closed' then 0 else g.amount end as amount
+        from credits.grants as g
+        where p_account_id is null or g.account_id = p_account_id
+    )
+    select
+        coalesce(g.account_id, d.account_id), 'remaining',
+        case when g.id is null then 'transaction ' || d.first else 'grant ' || g.id end,
+        case when g.id is null then format('a grant %s', d.grant_id)
+            else (g.amount - coalesce(d.amount, 0))::text end,
+        case when g.id is null then 'none' else g.remaining::text end
+    from given as g
+    full join drawn as d on d.account_id = g.account_id and d.grant_id = g.id
+    where (g.remaining = g.amount - coalesce(d.amount, 0)) is not true;
+
+    -- Drawn after it took effect; not after its end, but for a reservation opened before;
+    -- and it expires no earlier than it should.
+    return query
+    with drawn as (
+        select t.account_id, t.version, t.type, t.created_at, t.reservation_id,
+            d.grant_id, d.amount, g.version as given_version, g.effective_at, g.expires_at
+        from credits.transactions as t
+        cross join lateral unnest(t.drawn_grant_ids, t.drawn_amounts) as d (grant_id, amount)
+        join credits.grants as g on g.account_id = t.account_id and g.id = d.grant_id
+        where (p_account_id is null or t.account_id = p_account_id)
+            and (
+                d.amount > 0
+                and t.version >= g.version
+                and t.created_at >= g.effective_at
+                and (t.type = 'expiration') = coalesce(t.created_at >= g.expires_at, false)
+            ) is not true
+    )
+    select d.account_id, 'draw_time', 'transaction ' || d.version,
+        format('from grant %s since version %s, from %s until %s', d.grant_id,
+            d.given_version, d.effective_at, d.expires_at),
+        format('%s of %s at %s%s', d.type, d.amount, d.created_at,
+            ', reserved at ' || r.opened_at)
+    from drawn as d
+    left join credits.reservations as r
+        on r.account_id = d.account_id and r.id = d.reservation_id
+    where (
+            d.amount > 0
+            and d.version >= d.given_version
+            and d.created_at >= d.effective_at
+            and d.type = 'consumption'
+            and r.opened_at < d.expires_at
+        ) is not true;
+end
+$$;

@@ -1,0 +1,99 @@
+-- credits._audit_grants: each grant against its ledger row, its state and its time.
+create or replace function credits._audit_grants(p_account_id uuid)
+returns table (account_id uuid, invariant text, subject text, expected text, actual text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    -- What has come due was worked: unless the account waits for its next catch-up, no
+    -- grant is live past its end or scheduled past its beginning.
+    return query
+    select g.account_id, 'grant_state', 'grant ' || g.id,
+        'columns as its state says, as of ' || a.clock_at,
+        format('%s: %s of %s left, version %s, from %s until %s', g.state, g.remaining,
+            g.amount, g.version, g.effective_at, g.expires_at)
+    from credits.grants as g
+    join credits.accounts as a on a.account_id = g.account_id
+    where (p_account_id is null or g.account_id = p_account_id)
+        and (
+            case g.state
+                when 'scheduled' then
+                    g.version is null and g.remaining = g.amount
+                    and (g.effective_at > a.clock_at or a.next_due_at <= a.clock_at)
+                when 'live' then
+                    g.version is not null and g.remaining > 0
+                    and (coalesce(g.expires_at > a.clock_at, true)
+                        or a.next_due_at <= a.clock_at)
+                when 'lapsed' then
+                    g.version is not null and g.remaining > 0 and g.expires_at <= a.clock_at
+                when 'closed' then g.remaining = 0
+            end
+            and g.amount > 0
+            and g.remaining between 0 and g.amount
+            and coalesce(g.expires_at > g.effective_at, true)
+            and (g.pool = 'monthly') = (g.source in ('plan_allocation', 'plan_change', 'rollover'))
+            and (g.source = 'refund') = (g.refund_of is not null)
+        ) is not true;
+
+    -- No credit outlives its grant but for a reservation opened before: in the order in
+    -- which they lapsed, what is left never exceeds what such reservations hold.
+    return query
+    with lapsed as (
+        select g.account_id, g.id, g.expires_at,
+            sum(g.remaining) over (
+                partition by g.account_id
+                order by g.expires_at, g.priority, g.category = 'paid', g.created_at, g.id
+            ) as upto
+        from credits.grants as g
+        where g.state = 'lapsed' and (p_account_id is null or g.account_id = p_account_id)
+    )
+    select l.account_id, 'lapsed_held', 'grant ' || l.id,
+        format('at most %s held by reservations opened before %s', h.amount, l.expires_at),
+        l.upto::text
+    from lapsed as l
+    cross join lateral (
+        select coalesce(sum(r.amount), 0) as amount
+        from credits.reservations as r
+        where r.account_id = l.account_id
+            and r.status = 'pending'
+            and r.opened_at < l.expires_at
+    ) as h
+    where l.upto > h.amount;
+
+    -- Each grant that took effect has one ledger row that gave it, and each such row its grant.
+    return query
+    with given as (
+        select g.account_id, g.version, g.id, g.amount, g.source, g.operation, g.refund_of,
+            g.effective_at
+        from credits.grants as g
+        where g.version is not null and (p_account_id is null or g.account_id = p_account_id)
+    ),
+    booked as (
+        select t.account_id, t.version, t.grant_id, t.amount, t.type, t.operation, t.refund_of,
+            t.created_at
+        from credits.transactions as t
+        where (t.amount >= 0 or t.refund_of is not null)
+            and (p_account_id is null or t.account_id = p_account_id)
+    )
+    select
+        coalesce(g.account_id, b.account_id), 'activation',
+        case when g.id is null then 'transaction ' || b.version else 'grant ' || g.id end,
+        case when g.id is null then format('a grant of version %s', b.version)
+            else format('%s of %s at version %s, by %s at %s%s', g.source, g.amount, g.version,
+                g.operation, g.effective_at, ' for ' || g.refund_of) end,
+        case
+            when b.version is null then 'none'
+            when g.id is null then format('none with id %s', b.grant_id)
+            else format('%s of %s at version %s, by %s at %s%s', b.type, b.amount, b.version,
+                b.operation, b.created_at, ' for ' || b.refund_of)
+        end
+    from given as g
+    full join booked as b
+        on b.account_id = g.account_id and b.version = g.version and b.grant_id = g.id
+    where (
+            b.amount = g.amount and b.type = g.source and b.operation = g.operation
+            and b.refund_of is not distinct from g.refund_of
+            and b.created_at = g.effective_at
+        ) is not true;
+end
+$$;

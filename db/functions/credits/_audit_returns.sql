@@ -1,0 +1,119 @@
+-- credits._audit_returns: refunds and voids: what came back, and what was taken back.
+create or replace function credits._audit_returns(p_account_id uuid)
+returns table (account_id uuid, invariant text, subject text, expected text, actual text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    -- The refunds of one consumption never exceed it.
+    return query
+    with refunds as (
+        select g.account_id, g.refund_of, sum(g.amount) as amount, count(*) as rows,
+            min(g.version) as first
+        from credits.grants as g
+        where g.refund_of is not null and (p_account_id is null or g.account_id = p_account_id)
+        group by g.account_id, g.refund_of
+    )
+    select f.account_id, 'refund', 'transaction ' || f.refund_of,
+        case when t.version is null then 'a consumption before its refund'
+            else format('refunds of at most %s', -t.amount) end,
+        case when t.version is null then 'none' else f.amount::text end
+    from refunds as f
+    left join credits.transactions as t
+        on t.account_id = f.account_id and t.version = f.refund_of and t.type = 'consumption'
+            and t.version < f.first
+    where (f.amount <= -t.amount) is not true;
+
+    -- A void adds up, and of one grant no more is asked back than it had. What was taken and
+    -- what became debt are ledger rows of their own, the debt the later of the two; a grant
+    -- canceled before it took effect is a change instead.
+    return query
+    with voids as (
+        select v.*, g.amount as given, g.version as given_version, g.state,
+            sum(v.requested) over (partition by v.account_id, v.grant_id) as requested_in_all
+        from credits.grant_voids as v
+        left join credits.grants as g on g.account_id = v.account_id and g.id = v.grant_id
+        where p_account_id is null or v.account_id = p_account_id
+    )
+    select v.account_id, 'void', 'void ' || v.idempotency_key,
+        format('taken, owed and missing add up, of a grant of %s', v.given),
+        format('%s = %s + %s + %s, %s in all, version %s', v.requested, v.taken,
+            v.overage_added, v.missing, v.requested_in_all, v.version)
+    from voids as v
+    where (
+            v.requested::numeric = v.taken::numeric + v.overage_added + v.missing
+            and v.requested > 0
+            and least(v.taken, v.overage_added, v.missing) >= 0
+            and v.requested_in_all <= v.given
+            and (v.version is null) = (v.taken = 0 and v.overage_added = 0)
+            and (
+                v.given_version is not null
+                or (v.state = 'closed' and v.taken = v.given and v.version is not null)
+            )
+        ) is not true;
+
+    return query
+    with said as (
+        select v.account_id, v.idempotency_key, v.grant_id, w.version, w.amount, w.is_taken
+        from credits.grant_voids as v
+        join credits.grants as g
+            on g.account_id = v.account_id and g.id = v.grant_id and g.version is not null
+        cross join lateral (values
+            (v.version - (v.overage_added > 0)::int, v.taken, true),
+            (v.version, v.overage_added, false)
+        ) as w (version, amount, is_taken)
+        where w.amount > 0 and (p_account_id is null or v.account_id = p_account_id)
+    ),
+    booked as (
+        select t.account_id, t.version, t.grant_id, t.amount, t.operation, t.drawn_grant_ids,
+            t.drawn_amounts
+        from credits.transactions as t
+        where t.type = 'void' and (p_account_id is null or t.account_id = p_account_id)
+    )
+    select
+        coalesce(s.account_id, b.account_id), 'void',
+        case when s.version is null then 'transaction ' || b.version
+            else 'void ' || s.idempotency_key end,
+        case when s.version is null then 'a void'
+            else format('%s at version %s of grant %s', s.amount, s.version, s.grant_id) end,
+        case when b.version is null or s.version is null then 'none'
+            else format('%s at version %s of grant %s, drawn %s', -b.amount, b.version,
+                b.grant_id, b.drawn_amounts) end
+    from said as s
+    full join booked as b
+        on b.account_id = s.account_id and b.version = s.version and b.grant_id = s.grant_id
+    where (
+            b.amount = -s.amount
+            and b.operation = 'void_grant'
+            and (not s.is_taken or (
+                b.drawn_grant_ids = array[s.grant_id]
+                and b.drawn_amounts = array[s.amount::bigint]
+            ))
+        ) is not true;
+
+    return query
+    with canceled as (
+        select g.account_id, g.id, g.amount, v.version
+        from credits.grants as g
+        left join credits.grant_voids as v
+            on v.account_id = g.account_id and v.grant_id = g.id
+        where g.version is null and g.state = 'closed'
+            and (p_account_id is null or g.account_id = p_account_id)
+    ),
+    noted as (
+        select c.account_id, c.version, c.before
+        from credits.account_changes as c
+        where c.operation = 'cancel_grant'
+            and (p_account_id is null or c.account_id = p_account_id)
+    )
+    select
+        coalesce(g.account_id, n.account_id), 'cancel',
+        case when g.id is null then 'change ' || n.version else 'grant ' || g.id end,
+        case when g.id is null then 'a grant and its void'
+            else format('a change and a void of %s at version %s', g.amount, g.version) end,
+        coalesce(n.before::text, 'none')
+    from canceled as g
+    full join noted as n on n.account_id = g.account_id and n.version = g.version
+    where (n.before = jsonb_build_object('grantId', g.id, 'amount', g.amount)) is not true;
+end
+$$;

@@ -1,0 +1,152 @@
+-- credits._audit_versions: everything that ever changed an account, in the order of versions.
+--
+-- Each version from 1 to the account's belongs to exactly one row. Replayed in that order,
+-- the openings, extensions and closings of reservations give what was reserved at each
+-- version, and the ledger what the account had in all: with both, what each ledger row
+-- says was reserved is proven, and that no credit was reserved or deducted which could
+-- not be spent at that moment. Time never runs backwards along the versions.
+create or replace function credits._audit_versions(p_account_id uuid)
+returns table (account_id uuid, invariant text, subject text, expected text, actual text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with raised as (
+        select e.account_id, e.version, e.created_at,
+            e.amount - coalesce(
+                lag(e.amount) over (
+                    partition by e.account_id, e.reservation_id order by e.version),
+                r.requested_amount) as more
+        from credits.reservation_extensions as e
+        left join credits.reservations as r
+            on r.account_id = e.account_id and r.id = e.reservation_id
+        where p_account_id is null or e.account_id = p_account_id
+    ),
+    events as (
+        -- `claims`: whether the version is this row's own. `reserves`: what it adds to
+        -- what is reserved. `spends`: whether it needed credits that could be spent.
+        select
+            t.account_id, t.version, 'transaction' as kind, null::uuid as id, true as claims,
+            t.created_at as at, null::bigint as reserves, t.amount::bigint as amount,
+            t.reserved_after::bigint as reserved_after,
+            t.operation = 'deduct' or (t.type = 'admin_adjustment' and t.amount < 0) as spends
+        from credits.transactions as t
+        where p_account_id is null or t.account_id = p_account_id
+        union all
+        select r.account_id, e.version, 'reservation', r.id, e.claims, e.at, e.reserves,
+            null, null, e.spends
+        from credits.reservations as r
+        cross join lateral (values
+            (r.opened_version, true, r.opened_at, r.requested_amount::bigint, true),
+            (
+                -- A settle closes its reservation under the version of its ledger row.
+                r.closed_version,
+                r.settled_version is distinct from r.closed_version
+                    or r.settled_amount is not distinct from 0,
+                r.closed_at, -r.amount::bigint, false
+            ),
+            (
+                -- A late settle of nothing has a version and no ledger row.
+                case when r.settled_version <> r.closed_version and r.settled_amount = 0
+                    then r.settled_version end,
+                true, null, null, false
+            )
+        ) as e (version, claims, at, reserves, spends)
+        where e.version is not null and (p_account_id is null or r.account_id = p_account_id)
+        union all
+        select x.account_id, x.version, 'extension', null, true, x.created_at, x.more,
+            null, null, x.more > 0
+        from raised as x
+        union all
+        select c.account_id, c.version, 'change', null, true,
+            -- The first period begins a moment before its account is locked.
+            case when c.operation <> 'open_account' then c.created_at end,
+            null, null, null, false
+        from credits.account_changes as c
+        where p_account_id is null or c.account_id = p_account_id
+        union all
+        select a.account_id, a.version + 1, 'end', null, true, a.clock_at, null, null, null,
+            false
+        from credits.accounts as a
+        where p_account_id is null or a.account_id = p_account_id
+    ),
+    line as materialized (
+        select
+            e.*,
+            lag(e.version, 1, 0::bigint) over place as version_last,
+            lag(e.at) over place as at_last,
+            coalesce(sum(e.reserves) over replay, 0) as reserved,
+            coalesce(sum(e.amount) over replay, 0) as net
+        from events as e
+        window
+            replay as (partition by e.account_id order by e.version),
+            place as (partition by e.account_id order by e.version, e.claims desc, e.kind)
+    ),
+    drift as (
+        select
+            l.account_id, l.version, l.reserved_after, l.reserved,
+            l.reserved_after - l.reserved as off,
+            lag(l.reserved_after - l.reserved, 1, 0::numeric) over (
+                partition by l.account_id order by l.version) as off_last
+        from line as l
+        where l.kind = 'transaction'
+    ),
+    spent as (
+        select
+            l.account_id, l.version, l.kind, l.id, l.reserved - l.net as overage,
+            case when l.kind = 'transaction' and not exists (
+                select from credits.transactions as t
+                where t.account_id = l.account_id and t.version = l.version
+                    and t.operation = 'deduct')
+            then 0 else coalesce((
+                select case when jsonb_typeof(c.after -> 'overdraftLimit') = 'number'
+                    then (c.after ->> 'overdraftLimit')::numeric end
+                from credits.account_changes as c
+                where c.account_id = l.account_id and c.version < l.version
+                    and c.operation not in ('roll_period', 'cancel_grant')
+                order by c.version desc
+                limit 1
+            ), 0) end as overdraft_limit
+        from line as l
+        where l.spends and l.reserved > l.net
+    )
+    select l.account_id, 'version',
+        case when l.version_last + 2 = l.version then 'version ' || l.version_last + 1
+            else format('versions %s to %s', l.version_last + 1, l.version - 1) end,
+        'one row for each', 'none'
+    from line as l
+    where l.version > l.version_last + 1
+    union all
+    select l.account_id, 'version',
+        case l.kind when 'end' then 'account'
+            when 'reservation' then 'reservation ' || l.id
+            else l.kind || ' ' || l.version end,
+        case l.kind when 'end' then format('at least %s', l.version_last)
+            else 'a version of its own from 1' end,
+        case l.kind when 'end' then (l.version - 1)::text
+            else format('version %s', l.version) end
+    from line as l
+    where l.claims and l.version <= l.version_last
+    union all
+    select l.account_id, 'time',
+        case l.kind when 'end' then 'account'
+            when 'reservation' then 'reservation ' || l.id
+            else l.kind || ' ' || l.version end,
+        format('not before %s', l.at_last), l.at::text
+    from line as l
+    where l.at < l.at_last
+    union all
+    select d.account_id, 'reserved_after', 'transaction ' || d.version,
+        (d.reserved + d.off_last)::text, d.reserved_after::text
+    from drift as d
+    where d.off <> d.off_last
+    union all
+    select s.account_id, 'overspent',
+        case s.kind when 'reservation' then 'reservation ' || s.id
+            else s.kind || ' ' || s.version end,
+        format('overage of at most %s', s.overdraft_limit), s.overage::text
+    from spent as s
+    where s.overage > s.overdraft_limit;
+end
+$$;

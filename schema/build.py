@@ -1,0 +1,99 @@
+"""Assembles the schema."""
+
+import strawberry
+from graphql import ASTValidationRule, GraphQLError, GraphQLSyntaxError
+from strawberry.extensions import AddValidationRules, MaskErrors, MaxTokensLimiter, SchemaExtension
+from strawberry.schema.config import StrawberryConfig
+
+from app.core.database import Unavailable
+from app.core.refusals import CATALOGUE, Refusal
+from app.core.telemetry import REQUEST_ID, log
+from schema import refusals
+from schema.credits.mutations import CreditMutations
+from schema.credits.queries import CreditQueries
+from schema.credits.subscriptions import CreditSubscriptions
+from schema.identity import IdentityMutations, IdentityQueries
+from schema.limits import make_rules
+from schema.scalars import SCALARS
+
+
+@strawberry.type(description="What can be asked.")
+class Query(CreditQueries, IdentityQueries):
+    """The queries of all domains."""
+
+
+@strawberry.type(description="What can be done. Each answers its result or a refusal.")
+class Mutation(CreditMutations, IdentityMutations):
+    """The mutations of all domains."""
+
+
+@strawberry.type(description="What can be watched, over WebSocket or server-sent events.")
+class Subscription(CreditSubscriptions):
+    """The subscriptions of all domains."""
+
+
+def coded(error: GraphQLError) -> GraphQLError:
+    """Return an error as a client may see it: a code, a message, never an exception's text."""
+    original = error.original_error
+    while isinstance(original, GraphQLError):
+        if original.extensions:
+            error.extensions = {**original.extensions, **(error.extensions or {})}
+        original = original.original_error
+    if isinstance(original, Refusal):
+        shown = refusals.error(original)
+        message, extensions = shown.message, dict(shown.extensions or {})
+    elif isinstance(original, Unavailable):
+        message, extensions = CATALOGUE["UNAVAILABLE"].message, {"code": "UNAVAILABLE"}
+        log.warning("graphql.unavailable", error=str(original))
+    elif original is not None:
+        message, extensions = CATALOGUE["INTERNAL"].message, {"code": "INTERNAL"}
+        log.error("graphql.failed", path=error.path, exc_info=original)
+    else:
+        message, extensions = error.message, dict(error.extensions or {})
+        too_long = isinstance(error, GraphQLSyntaxError) and "tokens. Parsing aborted" in message
+        extensions.setdefault("code", "QUERY_TOO_COMPLEX" if too_long else "GRAPHQL_INVALID")
+    if (request_id := REQUEST_ID.get()) is not None:
+        extensions["requestId"] = request_id
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions=extensions,
+    )
+
+
+class CodedErrors(MaskErrors):
+    """Gives every error its code, and hides what is not the client's to read."""
+
+    def _process_errors(self, errors: list[GraphQLError]) -> list[GraphQLError]:
+        return [coded(error) for error in errors]
+
+
+def make_schema(
+    *,
+    tokens: int = 2_000,
+    depth: int = 15,
+    aliases: int = 30,
+    root_fields: int = 20,
+    introspection: bool = True,
+) -> strawberry.Schema:
+    """Return the schema with its limits, which are built here, once."""
+    rules: list[type[ASTValidationRule]] = list(
+        make_rules(
+            depth=depth, aliases=aliases, root_fields=root_fields, introspection=introspection
+        )
+    )
+    extensions: list[type[SchemaExtension] | object] = [
+        CodedErrors,
+        lambda: AddValidationRules(rules),
+        lambda: MaxTokensLimiter(tokens),
+    ]
+    return strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        extensions=extensions,  # type: ignore[arg-type]  # factories are allowed
+        config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
+    )

@@ -1,0 +1,65 @@
+"""All that a resolver can reach: the viewer, the domains, the feed."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import UUID
+
+from strawberry.fastapi import BaseContext
+from strawberry.types import Info
+
+from app.core.idempotency import Idempotency
+from app.credits import Actor, Credits
+from app.credits.feed import Feed
+from app.credits.reads import CreditReads
+from app.identity import Identity, Viewer
+from app.identity.rights import Operation, require
+from app.identity.viewer import ANONYMOUS
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The domains, made once by the composition root."""
+
+    credits: Credits
+    credit_reads: CreditReads
+    identity: Identity
+    idempotency: Idempotency
+    feed: Feed
+    rights_recheck_seconds: float = 30.0
+
+
+class Context(BaseContext):
+    """One request's, or one socket's."""
+
+    def __init__(self, services: Services, viewer: Viewer = ANONYMOUS) -> None:
+        super().__init__()
+        self.services = services
+        self.viewer = viewer
+        self.secret: str | None = None
+
+    async def sign_in(self, secret: str | None) -> None:
+        """Learn who sends a bearer token."""
+        self.viewer = await self.services.identity.viewer(secret)
+        self.secret = secret
+
+    async def renew(self) -> None:
+        """Ask again who sends the token: it may have been revoked."""
+        await self.sign_in(self.secret)
+
+    @property
+    def actor(self) -> Actor:
+        """Who is asking, as the ledger keeps it."""
+        return Actor(self.viewer.kind.value, self.viewer.id, self.viewer.label)
+
+    def require(self, operation: Operation) -> None:
+        """Refuse a viewer who may not do this to anything."""
+        require(self.viewer, operation)
+
+    async def authorize(self, operation: Operation, organization_id: UUID) -> None:
+        """Refuse a viewer who may not do this to that organization."""
+        await self.services.identity.authorize(self.viewer, operation, organization_id)
+
+
+def context_of(info: Info[Any, Any]) -> Context:
+    """Return the context of a resolver."""
+    return cast("Context", info.context)

@@ -1,0 +1,1 @@
+"""Credits in GraphQL: what clients may ask for, do, and watch."""

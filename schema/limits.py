@@ -1,0 +1,97 @@
+"""Limits of a document, as validation rules built once.
+
+Rules that are made anew for each request would switch the validation cache off.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    ValidationContext,
+    ValidationRule,
+)
+
+_INTROSPECTION = ("__schema", "__type")
+
+
+def too_complex(what: str, limit: int) -> GraphQLError:
+    """Return the error of a document that goes beyond a limit."""
+    return GraphQLError(
+        f"The document has more than {limit} {what}.",
+        extensions={"code": "QUERY_TOO_COMPLEX", "limit": limit},
+    )
+
+
+def make_rules(
+    *, depth: int, aliases: int, root_fields: int, introspection: bool
+) -> tuple[type[ValidationRule], ...]:
+    """Return the rules for some limits; fragments count where they are spread."""
+
+    class DocumentLimits(ValidationRule):
+        """Counts levels, aliases and root fields of each operation."""
+
+        def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
+            measured = _Measure(self.context, depth_limit=depth)
+            measured.walk(node.selection_set, 1, frozenset())
+            if measured.deepest > depth:
+                self.report_error(too_complex("levels", depth))
+            if measured.aliases > aliases:
+                self.report_error(too_complex("aliases", aliases))
+            if measured.root_fields > root_fields:
+                self.report_error(too_complex("root fields", root_fields))
+
+    return (DocumentLimits,) if introspection else (DocumentLimits, NoSchemaIntrospectionCustomRule)
+
+
+class _Measure:
+    """Walks an operation, fragments expanded, and stops early where it is too much."""
+
+    # Fragments that spread fragments can multiply; nobody needs this many fields.
+    _FIELDS = 20_000
+
+    def __init__(self, context: ValidationContext, depth_limit: int) -> None:
+        self._fragments: Mapping[str, FragmentDefinitionNode] = {
+            node.name.value: node
+            for node in context.document.definitions
+            if isinstance(node, FragmentDefinitionNode)
+        }
+        self._depth_limit = depth_limit
+        self._fields = 0
+        self.deepest = 0
+        self.aliases = 0
+        self.root_fields = 0
+
+    def walk(self, selections: SelectionSetNode | None, level: int, within: frozenset[str]) -> None:
+        if selections is None or self._fields > self._FIELDS or self.deepest > self._depth_limit:
+            return
+        for node in selections.selections:
+            if isinstance(node, FieldNode):
+                self._enter(node, level, within)
+            elif isinstance(node, InlineFragmentNode):
+                self.walk(node.selection_set, level, within)
+            elif isinstance(node, FragmentSpreadNode):
+                name = node.name.value
+                fragment = self._fragments.get(name)
+                # Circles are an error of their own; here they only must not trap us.
+                if fragment is not None and name not in within:
+                    self.walk(fragment.selection_set, level, within | {name})
+
+    def _enter(self, node: FieldNode, level: int, within: frozenset[str]) -> None:
+        self._fields += 1
+        self.aliases += node.alias is not None
+        if level == 1:
+            self.root_fields += 1
+            if node.name.value in _INTROSPECTION:
+                return
+        self.deepest = max(self.deepest, level)
+        if self._fields > self._FIELDS:
+            self.deepest = self._depth_limit + 1
+        self.walk(node.selection_set, level + 1, within)
