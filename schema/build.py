@@ -4,6 +4,7 @@ import strawberry
 from graphql import ASTValidationRule, GraphQLError, GraphQLSyntaxError
 from strawberry.extensions import AddValidationRules, MaskErrors, MaxTokensLimiter, SchemaExtension
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
 
 from app.core.database import Unavailable
 from app.core.refusals import CATALOGUE, Refusal
@@ -71,6 +72,15 @@ class CodedErrors(MaskErrors):
         return [coded(error) for error in errors]
 
 
+class Schema(strawberry.Schema):
+    """A schema that does not log what clients get wrong: `coded` logs our own faults."""
+
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Leave it to `coded`."""
+
+
 def make_schema(
     *,
     tokens: int = 2_000,
@@ -90,7 +100,7 @@ def make_schema(
         lambda: AddValidationRules(rules),
         lambda: MaxTokensLimiter(tokens),
     ]
-    return strawberry.Schema(
+    return Schema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,

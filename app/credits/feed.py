@@ -22,7 +22,7 @@ import orjson
 from app.core.bus import Bus
 from app.core.database import Unavailable
 from app.core.refusals import Refusal
-from app.core.telemetry import FEED_SUBSCRIBERS, log
+from app.core.telemetry import FEED_SUBSCRIBERS, PUBLISH_FAILURES, log
 from app.credits.credits import Answered, Credits
 from app.credits.rows import Balance, Settled
 
@@ -127,7 +127,19 @@ class Feed:
     def moved(
         self, version_before: int, balance: Balance, reservations: Sequence[Answered]
     ) -> None:
-        """Publish what a call changed, without waiting for Redis."""
+        """Publish what a call changed, without waiting for Redis.
+
+        The call has happened: whatever goes wrong here must not make it look otherwise.
+        """
+        try:
+            self._publish(version_before, balance, reservations)
+        except Exception:  # noqa: BLE001  # counted and logged; the call stands
+            PUBLISH_FAILURES.inc()
+            log.exception("feed.publish_failed", account=str(balance.account_id))
+
+    def _publish(
+        self, version_before: int, balance: Balance, reservations: Sequence[Answered]
+    ) -> None:
         changes = [_change(row) for row in reservations]
         # Fewer changes than versions: something else moved too, such as an expiry.
         listed = len(changes) == balance.balance_version - version_before
@@ -136,7 +148,7 @@ class Feed:
             "version_before": version_before,
             "reservations": [asdict(change) for change in changes] if listed else None,
         }
-        self._bus.publish(_channel(balance.account_id), orjson.dumps(message), _merge)
+        self._bus.publish(_channel(balance.account_id), orjson.dumps(message, default=str), _merge)
 
     @contextlib.asynccontextmanager
     async def watch(self, account_id: UUID, topic: str) -> AsyncIterator[AsyncIterator[Push]]:

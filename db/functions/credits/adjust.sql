@@ -38,7 +38,8 @@ declare
         p_amount, p_expires_at, p_metadata));
 begin
     perform credits._check_key(p_idempotency_key);
-    perform credits._check_amount(abs(p_amount));
+    -- The lowest bigint has no opposite.
+    perform credits._check_amount(abs(greatest(p_amount, -9223372036854775807)));
     if coalesce(length(p_reason), 0) not between 1 and 1000 then
         perform credits._invalid('reason', 'must have 1 to 1000 characters');
     end if;

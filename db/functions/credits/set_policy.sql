@@ -4,7 +4,7 @@
 -- exist keep their terms.
 --
 -- locks     the project's policy
--- refuses   XINPT
+-- refuses   NFOUN (no such project), XINPT
 -- replays   the same values again change nothing
 -- ends in   credits.open_account, credits.from_cost
 create or replace function credits.set_policy(
@@ -50,8 +50,14 @@ begin
         perform credits._invalid('lowBalancePercent', 'must be from 10 to 50');
     end if;
 
-    insert into credits.policies (project_id) values (p_project_id)
-    on conflict on constraint policies_pkey do nothing;
+    begin
+        insert into credits.policies (project_id) values (p_project_id)
+        on conflict on constraint policies_pkey do nothing;
+    exception
+        when foreign_key_violation or not_null_violation then
+            perform core.refuse('NFOUN',
+                jsonb_build_object('kind', 'project', 'id', p_project_id));
+    end;
     return query
         update credits.policies as p
         set nanodollars_per_credit =
