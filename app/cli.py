@@ -52,11 +52,14 @@ def main() -> None:
 @main.command()
 @click.option("--fresh", is_flag=True, help="Forget the data of earlier starts.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Instead of PORT or 8000.")
-def dev(*, fresh: bool, port: int | None) -> None:
+@click.option("--with-parent", is_flag=True, help="Stop when the starting process ends.")
+def dev(*, fresh: bool, port: int | None, with_parent: bool) -> None:
     """Start Postgres, Valkey, worker and API on this machine, with demo data."""
     from app import dev as development  # noqa: PLC0415  # needs the servers' wheels
 
     configure_logging("warning", json=False)
+    if with_parent:
+        development.stop_with_parent()
     development.run(fresh=fresh, port=port)
 
 

@@ -6,10 +6,13 @@ process even when it is killed. Data stays in a folder of the user's.
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import secrets
 import shutil
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +32,7 @@ from db.migrate import migrate
 _MARK = "exchequer-data"
 _DATABASE = "exchequer"
 _LOGIN = "exchequer"
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,20 @@ def step(name: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def stop_with_parent() -> None:
+    """Have the kernel end this process when the one that started it is gone.
+
+    For `make dev`: killing make must not leave anything behind.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        # It was gone before we asked.
+        sys.exit(1)
 
 
 def run(*, fresh: bool, port: int | None) -> None:

@@ -1,6 +1,7 @@
 """The local servers: real, private, set up as promised, and resumable."""
 
 import asyncio
+import functools
 import os
 import signal
 import stat
@@ -261,9 +262,11 @@ def test_what_the_launcher_promises_cannot_be_set() -> None:
         ValkeyServer("unused", settings={"bind": "0.0.0.0"})  # noqa: S104 (refused)
 
 
-@pytest.mark.parametrize("kind", [PostgresServer, ValkeyServer])
+@pytest.mark.parametrize("kind", [functools.partial(PostgresServer, durable=False), ValkeyServer])
 def test_a_taken_port_is_refused_or_avoided(
-    tmp_path: Path, kind: type[PostgresServer | ValkeyServer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    kind: Callable[..., PostgresServer | ValkeyServer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Taken by a server of the same kind: that one answers is no sign that ours does.
     with kind(tmp_path / "other") as other:

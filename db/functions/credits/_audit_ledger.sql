@@ -13,11 +13,12 @@ as $$
 #variable_conflict use_column
 begin
     return query
-    with booked as (
+    -- Kept, because what a row drew is asked for more than once.
+    with booked as materialized (
         select
             t.account_id, t.version, t.type, t.amount,
             t.available_after, t.reserved_after, t.overage_after,
-            t.grant_id, t.refund_of, t.drawn_grant_ids,
+            t.grant_id, t.drawn_grant_ids,
             t.available_after::numeric + t.reserved_after - t.overage_after as net,
             coalesce((select sum(d.amount) from unnest(t.drawn_amounts) as d (amount)), 0)
                 as drawn
@@ -51,8 +52,9 @@ begin
                     l.drawn_grant_ids is null or l.drawn_grant_ids = array[l.grant_id]
                 when l.type in ('expiration', 'plan_change') then
                     l.drawn_grant_ids = array[l.grant_id] and l.drawn = -l.amount
+                -- What an administrator takes out was there to be taken: never debt.
                 when l.type = 'admin_adjustment' then
-                    l.drawn = -l.amount
+                    l.drawn = -l.amount and l.overage_after = 0
                 else l.drawn <= -l.amount
             end is true as is_drawn
         from line as l
@@ -83,8 +85,8 @@ begin
         ),
         (
             'drawn', j.is_drawn,
-            format('%s of %s, drawn as its type does', -j.amount, coalesce(j.grant_id::text, 'any grant')),
-            format('%s of %s', j.drawn, coalesce(j.drawn_grant_ids::text, 'none'))
+            format('what %s of %s draws, from grant %s', j.type, j.amount, j.grant_id),
+            format('%s from %s, overage %s', j.drawn, j.drawn_grant_ids, j.overage_after)
         )
     ) as f (invariant, holds, expected, actual)
     where not (

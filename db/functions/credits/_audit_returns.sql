@@ -54,7 +54,9 @@ begin
 
     return query
     with said as (
-        select v.account_id, v.idempotency_key, v.grant_id, w.version, w.amount, w.is_taken
+        select v.account_id, v.idempotency_key, v.grant_id, w.version, w.amount, w.is_taken,
+            row_number() over (
+                partition by v.account_id, w.version order by v.idempotency_key) as place
         from credits.grant_voids as v
         join credits.grants as g
             on g.account_id = v.account_id and g.id = v.grant_id and g.version is not null
@@ -76,12 +78,13 @@ begin
             else 'void ' || s.idempotency_key end,
         case when s.version is null then 'a void'
             else format('%s at version %s of grant %s', s.amount, s.version, s.grant_id) end,
-        case when b.version is null or s.version is null then 'none'
+        case when b.version is null or s.version is null then 'none, or another''s'
             else format('%s at version %s of grant %s, drawn %s', -b.amount, b.version,
                 b.grant_id, b.drawn_amounts) end
     from said as s
     full join booked as b
         on b.account_id = s.account_id and b.version = s.version and b.grant_id = s.grant_id
+            and s.place = 1
     where (
             b.amount = -s.amount
             and b.operation = 'void_grant'

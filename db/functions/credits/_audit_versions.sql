@@ -30,30 +30,30 @@ begin
             t.account_id, t.version, 'transaction' as kind, null::uuid as id, true as claims,
             t.created_at as at, null::bigint as reserves, t.amount::bigint as amount,
             t.reserved_after::bigint as reserved_after,
-            t.operation = 'deduct' or (t.type = 'admin_adjustment' and t.amount < 0) as spends
+            t.operation = 'deduct' as spends
         from credits.transactions as t
         where p_account_id is null or t.account_id = p_account_id
         union all
-        select r.account_id, e.version, 'reservation', r.id, e.claims, e.at, e.reserves,
-            null, null, e.spends
+        select r.account_id, r.opened_version, 'reservation', r.id, true, r.opened_at,
+            r.requested_amount, null, null, true
         from credits.reservations as r
-        cross join lateral (values
-            (r.opened_version, true, r.opened_at, r.requested_amount::bigint, true),
-            (
-                -- A settle closes its reservation under the version of its ledger row.
-                r.closed_version,
-                r.settled_version is distinct from r.closed_version
-                    or r.settled_amount is not distinct from 0,
-                r.closed_at, -r.amount::bigint, false
-            ),
-            (
-                -- A late settle of nothing has a version and no ledger row.
-                case when r.settled_version <> r.closed_version and r.settled_amount = 0
-                    then r.settled_version end,
-                true, null, null, false
-            )
-        ) as e (version, claims, at, reserves, spends)
-        where e.version is not null and (p_account_id is null or r.account_id = p_account_id)
+        where p_account_id is null or r.account_id = p_account_id
+        union all
+        -- A settle closes its reservation under the version of its ledger row.
+        select r.account_id, r.closed_version, 'reservation', r.id,
+            r.settled_version is distinct from r.closed_version
+                or r.settled_amount is not distinct from 0,
+            r.closed_at, -r.amount, null, null, false
+        from credits.reservations as r
+        where r.closed_version is not null
+            and (p_account_id is null or r.account_id = p_account_id)
+        union all
+        -- A late settle of nothing has a version and no ledger row.
+        select r.account_id, r.settled_version, 'reservation', r.id, true, null, null, null,
+            null, false
+        from credits.reservations as r
+        where r.settled_version <> r.closed_version and r.settled_amount = 0
+            and (p_account_id is null or r.account_id = p_account_id)
         union all
         select x.account_id, x.version, 'extension', null, true, x.created_at, x.more,
             null, null, x.more > 0
@@ -95,47 +95,51 @@ begin
     spent as (
         select
             l.account_id, l.version, l.kind, l.id, l.reserved - l.net as overage,
-            case when l.kind = 'transaction' and not exists (
-                select from credits.transactions as t
-                where t.account_id = l.account_id and t.version = l.version
-                    and t.operation = 'deduct')
-            then 0 else coalesce((
+            coalesce((
                 select case when jsonb_typeof(c.after -> 'overdraftLimit') = 'number'
                     then (c.after ->> 'overdraftLimit')::numeric end
                 from credits.account_changes as c
-                where c.account_id = l.account_id and c.version < l.version
+                where c.account_id = l.account_id
+                    and c.version < l.version
                     and c.operation not in ('roll_period', 'cancel_grant')
                 order by c.version desc
                 limit 1
-            ), 0) end as overdraft_limit
+            ), 0) as overdraft_limit
         from line as l
         where l.spends and l.reserved > l.net
     )
-    select l.account_id, 'version',
-        case when l.version_last + 2 = l.version then 'version ' || l.version_last + 1
-            else format('versions %s to %s', l.version_last + 1, l.version - 1) end,
-        'one row for each', 'none'
+    select l.account_id, f.invariant, f.subject, f.expected, f.actual
     from line as l
-    where l.version > l.version_last + 1
-    union all
-    select l.account_id, 'version',
-        case l.kind when 'end' then 'account'
+    cross join lateral (
+        select case l.kind when 'end' then 'account'
             when 'reservation' then 'reservation ' || l.id
-            else l.kind || ' ' || l.version end,
-        case l.kind when 'end' then format('at least %s', l.version_last)
-            else 'a version of its own from 1' end,
-        case l.kind when 'end' then (l.version - 1)::text
-            else format('version %s', l.version) end
-    from line as l
-    where l.claims and l.version <= l.version_last
-    union all
-    select l.account_id, 'time',
-        case l.kind when 'end' then 'account'
-            when 'reservation' then 'reservation ' || l.id
-            else l.kind || ' ' || l.version end,
-        format('not before %s', l.at_last), l.at::text
-    from line as l
-    where l.at < l.at_last
+            else l.kind || ' ' || l.version end as subject
+    ) as s
+    cross join lateral (values
+        (
+            'version', l.version <= l.version_last + 1,
+            case when l.version = l.version_last + 2 then 'version ' || l.version_last + 1
+                else format('versions %s to %s', l.version_last + 1, l.version - 1) end,
+            'one row for each', 'none'
+        ),
+        (
+            'version', not l.claims or l.version > l.version_last,
+            s.subject,
+            case l.kind when 'end' then format('at least %s', l.version_last)
+                else 'a version of its own, from 1 up' end,
+            case l.kind when 'end' then l.version - 1 else l.version end::text
+        ),
+        (
+            'time', coalesce(l.at >= l.at_last, true),
+            s.subject, format('not before %s', l.at_last), l.at::text
+        )
+    ) as f (invariant, holds, subject, expected, actual)
+    where (
+            l.version > l.version_last + 1
+            or (l.claims and l.version <= l.version_last)
+            or l.at < l.at_last
+        )
+        and not f.holds
     union all
     select d.account_id, 'reserved_after', 'transaction ' || d.version,
         (d.reserved + d.off_last)::text, d.reserved_after::text

@@ -10,6 +10,9 @@ declare
     v_due record;
     v_paid bigint;
 begin
+    -- A step of the catch-up has a time of its own, and so has what it closes and lapses:
+    -- what later steps write must not seem to come before.
+    v_account.clock_at := p_upto;
     for v_due in
         select r.id, r.amount
         from credits.reservations as r
@@ -35,6 +38,7 @@ begin
             v_account := credits._lapse(v_account);
         end if;
     end loop;
+    v_account.clock_at := p_account.clock_at;
     return v_account;
 end
 $$;

@@ -2,7 +2,8 @@
 --
 -- An account whose version stands is left alone: a refusal costs no write.
 -- Also says, in the outbox, when what remains has fallen below a threshold: the low
--- balance (a share of the period's grant) or the smallest charge there is.
+-- balance (a share of the period's grant) or the smallest charge there is. The worse of
+-- the two is told; who has run out is not told again that little is left.
 create or replace function credits._save(p_account credits.accounts)
 returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -51,7 +52,7 @@ begin
         if v_before >= p_account.minimum_charge and v_after < p_account.minimum_charge then
             perform events.emit(p_account.account_id, p_account.version, 'credits.depleted',
                 jsonb_build_object('remaining', v_after), p_account.clock_at);
-        elsif v_before >= v_low and v_after < v_low then
+        elsif v_after >= p_account.minimum_charge and v_before >= v_low and v_after < v_low then
             perform events.emit(p_account.account_id, p_account.version, 'credits.low_balance',
                 jsonb_build_object('remaining', v_after, 'threshold', v_low), p_account.clock_at);
         end if;

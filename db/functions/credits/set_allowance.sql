@@ -48,14 +48,15 @@ begin
     if p_rollover_cap not between 0 and 1000000000000000 then
         perform credits._invalid('rolloverCap', 'must be from 0 to 10^9 credits');
     end if;
-    if p_takes_effect not in ('now', 'period_end') then
+    if coalesce(p_takes_effect, '') not in ('now', 'period_end') then
         perform credits._invalid('takesEffect', 'must be now or period_end');
     end if;
     v_account := credits._lock(p_account_id);
     select a.version into v_version_before
     from credits.accounts as a
     where a.account_id = p_account_id;
-    select c.fingerprint, c.version, c.created_at into v_seen, v_version, v_at
+    select c.fingerprint, c.version, coalesce((c.after ->> 'pendingAt')::timestamptz, c.created_at)
+    into v_seen, v_version, v_at
     from credits.account_changes as c
     where c.account_id = p_account_id
         and c.operation = 'set_allowance' and c.idempotency_key = p_idempotency_key;
