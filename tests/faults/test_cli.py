@@ -1,0 +1,164 @@
+"""The command `exchequer`: what it says, and how it ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from click.testing import CliRunner
+
+from app import cli
+from app.core.database import Database
+from app.credits import Credits
+from app.identity import Identity
+from db.driver import Connection
+from tests.conftest import Servers
+from tests.support.accounts import CREDIT, Accounts
+
+EXCHEQUER = Path(sys.executable).with_name("exchequer")
+COMMANDS = (
+    "audit", "backfill-accounts", "dev", "export-schema", "migrate", "seed", "serve", "worker",
+)  # fmt: skip
+
+
+def _run(
+    servers: Servers, name: str, *arguments: str, url: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person would, against a database of this test."""
+    environment = {
+        **os.environ,
+        "DATABASE_URL": url or servers.app_url(name),
+        "EXCHEQUER_MIGRATION_DATABASE_URL": servers.admin_url(name),
+        "EXCHEQUER_STARTUP_WAIT_SECONDS": "0",
+    }
+    return subprocess.run(  # noqa: S603  # our own command
+        [EXCHEQUER, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_command_explains_itself(command: str | None) -> None:
+    arguments = ["--help"] if command is None else [command, "--help"]
+    told = CliRunner().invoke(cli.main, arguments)
+    assert told.exit_code == 0
+    assert "Usage:" in told.output
+    if command is None:
+        assert all(name in told.output for name in COMMANDS)
+
+
+def test_there_are_no_other_commands_to_explain() -> None:
+    assert set(COMMANDS) <= cli.main.commands.keys()
+    assert cli.main.commands.keys() - set(COMMANDS) <= {"replay"}
+
+
+async def test_migrate_again_finds_nothing_to_do(servers: Servers, database_name: str) -> None:
+    done = _run(servers, database_name, "migrate")
+    # The clock of test databases is one that tests can move; its file is unchanged.
+    assert done.stdout == "The database is up to date; 0 function files applied.\n"
+    assert done.returncode == 0
+
+
+async def test_seed_makes_the_default_project_once(
+    servers: Servers, database_name: str, admin: Connection
+) -> None:
+    first = _run(servers, database_name, "seed", "--demo")
+    again = _run(servers, database_name, "seed", "--demo")
+    assert first.returncode == 0, first.stderr
+    assert again.stdout == first.stdout
+    lines = dict(line.split() for line in first.stdout.splitlines())
+    policy = await admin.fetchrow(
+        "select p.* from credits.policies as p"
+        " join identity.projects as q on q.id = p.project_id where q.slug = 'default'"
+    )
+    assert policy is not None
+    assert str(policy["project_id"]) == lines["project"]
+    assert policy["period_grant"] == 10 * CREDIT
+    assert policy["increment"] == policy["minimum_charge"] == CREDIT // 4
+    granted = await admin.fetchval(
+        "select granted_total from credits.accounts where account_id = $1",
+        UUID(lines["organization"]),
+    )
+    assert granted == 1_020 * CREDIT
+
+
+async def test_audit_of_clean_books_says_so(
+    servers: Servers, database_name: str, accounts: Accounts
+) -> None:
+    await accounts.open(10)
+    done = _run(servers, database_name, "audit")
+    assert done.stdout == "1 accounts audited, 0 findings.\n"
+    assert done.returncode == 0
+
+
+async def test_audit_names_what_is_wrong_and_fails(
+    servers: Servers, database_name: str, accounts: Accounts, admin: Connection
+) -> None:
+    accounts.broken_on_purpose = True
+    account = await accounts.open(10)
+    await admin.execute(
+        "update credits.grants set remaining = remaining - 1 where account_id = $1", account
+    )
+    done = _run(servers, database_name, "audit", "--account", str(account))
+    assert done.returncode == 1
+    assert str(account) in done.stdout
+    assert "1 accounts audited" in done.stdout
+
+
+async def test_backfill_opens_missing_accounts_alone(
+    servers: Servers, database_name: str, accounts: Accounts, admin: Connection, database: Database
+) -> None:
+    existing = await accounts.open(10)
+    [organization] = await Identity(database).organizations(organization_id=existing)
+    missing = uuid4()
+    await admin.execute(
+        "insert into identity.organizations (id, project_id, name, created_at, updated_at)"
+        " values ($1, $2, 'Imported', now(), now())",
+        missing,
+        organization.project_id,
+    )
+    before = await accounts.balance(existing)
+    assert _run(servers, database_name, "backfill-accounts").stdout == "1 accounts opened.\n"
+    assert _run(servers, database_name, "backfill-accounts").stdout == "0 accounts opened.\n"
+    assert await accounts.balance(existing) == before
+    assert (await Credits(database).check_balance(missing)).balance.available == 0
+
+
+def test_an_absent_postgres_is_one_line(servers: Servers) -> None:
+    away = Servers("postgresql://nobody@127.0.0.1:9/none", servers.redis)
+    done = _run(away, "none", "serve")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("exchequer: Postgres cannot be reached:")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXCHEQUER_ENVIRONMENT", "production")
+    told = CliRunner().invoke(cli.main, ["serve"])
+    assert told.exit_code == 1
+    assert "EXCHEQUER_SECRET_KEY is required in production" in told.output
+
+
+async def test_an_unsafe_role_is_one_line(servers: Servers, database_name: str) -> None:
+    done = _run(servers, database_name, "worker", url=servers.admin_url(database_name))
+    assert done.returncode == 1
+    assert "owns the tables" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_stale_generated_files_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "frontend-contract"
+    folder.mkdir()
+    runner = CliRunner()
+    stale = runner.invoke(cli.main, ["export-schema", "--check", "--folder", str(folder)])
+    assert stale.exit_code == 1
+    assert stale.output.count("is stale") == 3
+    assert runner.invoke(cli.main, ["export-schema", "--folder", str(folder)]).exit_code == 0
+    fresh = runner.invoke(cli.main, ["export-schema", "--check", "--folder", str(folder)])
+    assert (fresh.exit_code, fresh.output) == (0, "")

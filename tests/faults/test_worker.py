@@ -1,0 +1,94 @@
+"""The worker: what is overdue is done, whoever was off or killed."""
+
+import asyncio
+from datetime import timedelta
+
+from app.core.database import Database
+from app.core.idempotency import Idempotency
+from app.credits import Credits, ReserveRequest
+from app.settings import Settings
+from app.worker import run_worker, sweep
+from db.driver import Connection
+from tests.conftest import Servers
+from tests.support.accounts import CREDIT, Accounts
+from tests.support.clock import Clock, utc
+
+
+async def test_the_sweep_returns_what_expired_and_rolls_idle_accounts(
+    credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    await clock.set(utc("2026-01-10 12:00"))
+    idle = await accounts.open(allowance=10)
+    busy = await accounts.open(5)
+    await credits.reserve(busy, ReserveRequest("k", 2 * CREDIT, ttl_seconds=60))
+    await clock.advance(timedelta(days=35))
+    assert await sweep(credits) == 3
+    assert (await accounts.balance(idle)).period_start == utc("2026-02-10 12:00")
+    assert (await accounts.balance(busy)).available == 5 * CREDIT
+    assert await sweep(credits) == 0
+
+
+async def test_more_than_one_batch_is_swept(
+    credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    await clock.set(utc("2026-01-10 12:00"))
+    account = await accounts.open(1_000)
+    for start in range(0, 250, 250):
+        await credits.reserve_set(
+            account,
+            [ReserveRequest(f"k{start + i}", CREDIT, ttl_seconds=60) for i in range(250)],
+        )
+    await clock.advance(timedelta(minutes=5))
+    # A visit expires at most 100; the sweep comes again until nothing is left.
+    visits = 0
+    while swept := await sweep(credits):
+        visits += swept
+    assert visits == 3
+    assert (await accounts.balance(account)).available == 1_000 * CREDIT
+
+
+async def test_two_sweeps_at_once_do_the_work_once(
+    credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    await clock.set(utc("2026-01-10 12:00"))
+    opened = [await accounts.open(allowance=10) for _ in range(8)]
+    await clock.advance(timedelta(days=40))
+    await asyncio.gather(*(sweep(credits) for _ in range(3)))
+    for account in opened:
+        balance = await accounts.balance(account)
+        assert balance.available == 10 * CREDIT
+        assert balance.period_start == utc("2026-02-10 12:00")
+
+
+async def test_the_worker_runs_until_told_to_stop_and_clears_old_responses(
+    servers: Servers,
+    database_name: str,
+    database: Database,
+    accounts: Accounts,
+    admin: Connection,
+    clock: Clock,
+) -> None:
+    await clock.set(utc("2026-01-10 12:00"))
+    account = await accounts.open(allowance=10)
+    idempotency = Idempotency(database, "a secret of this test")
+
+    async def work(_connection: Connection) -> dict[str, str]:
+        return {"a": "b"}
+
+    await idempotency.once("scope", "old", {}, work)
+    await clock.advance(timedelta(days=40))
+    await idempotency.once("scope", "new", {}, work)
+
+    settings = Settings(
+        database_url=servers.app_url(database_name), redis_url=servers.redis, sweep_seconds=0.01
+    )
+    stop = asyncio.Event()
+    worker = asyncio.create_task(run_worker(settings, database, stop))
+    async with asyncio.timeout(10):
+        while await admin.fetchval("select count(*) from core.idempotency_keys") > 1:
+            await asyncio.sleep(0.01)
+        while (await accounts.balance(account)).period_start < utc("2026-02-10 12:00"):
+            await asyncio.sleep(0.01)
+    stop.set()
+    await worker
+    assert await admin.fetchval("select key from core.idempotency_keys") == "new"

@@ -1,0 +1,102 @@
+"""The API as a process of its own, to be killed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from app.core.servers.local import free_port
+
+EXCHEQUER = Path(sys.executable).with_name("exchequer")
+ADMIN_KEY = "admin-key-of-a-test-process-0123456789"
+START_SECONDS = 30.0
+
+RESERVE = """
+mutation Reserve($input: ReserveCreditsInput!) {
+  reserveCredits(input: $input) {
+    __typename
+    ... on ReserveCreditsSuccess { replayed reservation { id } }
+    ... on Refusal { code }
+  }
+}
+"""
+
+
+class ApiProcess:
+    """`exchequer serve` on a port of its own."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.port = free_port()
+        self._environment = {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "PORT": str(self.port),
+            "EXCHEQUER_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
+            "EXCHEQUER_LOG_LEVEL": "error",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start and wait until it answers."""
+        process = subprocess.Popen([EXCHEQUER, "serve"], env=self._environment)  # noqa: ASYNC220, S603
+        self._process = process
+        async with httpx.AsyncClient() as client, asyncio.timeout(START_SECONDS):
+            while True:
+                try:
+                    answer = await client.get(f"{self.url}/health/live")
+                except httpx.TransportError:
+                    assert process.poll() is None, "exchequer serve ended"
+                    await asyncio.sleep(0.05)
+                    continue
+                if answer.status_code == httpx.codes.OK:
+                    return
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        await self.end(signal.SIGKILL)
+
+    async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it and wait."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            await asyncio.to_thread(self._process.wait, 30)
+            self._process = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+    ) -> None:
+        await self.end()
+
+
+async def reserve(client: httpx.AsyncClient, url: str, account: str, key: str) -> dict[str, object]:
+    """Reserve one credit; raises where the answer did not come."""
+    answer = await client.post(
+        f"{url}/graphql",
+        headers={"Authorization": f"Bearer {ADMIN_KEY}"},
+        json={
+            "query": RESERVE,
+            "variables": {
+                "input": {"organizationId": account, "amount": "1", "idempotencyKey": key}
+            },
+        },
+    )
+    body = answer.json()
+    if body.get("errors"):
+        raise ConnectionError(body["errors"][0]["extensions"]["code"])
+    result: dict[str, object] = body["data"]["reserveCredits"]
+    return result
