@@ -62,6 +62,7 @@ async def run_worker(settings: Settings, database: Database, stop: asyncio.Event
             except Unavailable as error:
                 log.warning("worker.postgres_unavailable", error=str(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), settings.sweep_seconds)
+                async with asyncio.timeout(settings.sweep_seconds):
+                    await stop.wait()
     finally:
         await bus.stop()

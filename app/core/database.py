@@ -88,7 +88,8 @@ class Database:
     async def close(self) -> None:
         """Close the pool; calls under way may finish, within the command time-out."""
         try:
-            await asyncio.wait_for(self._pool.close(), self._limits.command_seconds)
+            async with asyncio.timeout(self._limits.command_seconds):
+                await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
 
@@ -160,17 +161,21 @@ class Database:
 
     async def probe(self, statement: str) -> None:
         """Run a statement on a connection made for it alone."""
-        with _recognised():
-            connection = await asyncpg.connect(
-                self._url,
-                timeout=self._limits.connect_seconds,
-                command_timeout=self._limits.command_seconds,
-                server_settings=SERVER_SETTINGS,
-            )
-            try:
-                await connection.execute(statement)
-            finally:
-                await connection.close()
+        try:
+            with _recognised():
+                connection = await asyncpg.connect(
+                    self._url,
+                    timeout=self._limits.connect_seconds,
+                    command_timeout=self._limits.command_seconds,
+                    server_settings=SERVER_SETTINGS,
+                )
+                try:
+                    await connection.execute(statement)
+                finally:
+                    await connection.close()
+        except asyncpg.PostgresError as error:
+            # A login that is refused, a database or a function that is not there.
+            raise Unavailable(str(error)) from error
 
     async def value(
         self, statement: str, *arguments: Any, connection: Connection | None = None
@@ -224,6 +229,9 @@ def _recognised() -> Iterator[None]:
             raise Unavailable(str(error)) from error
         raise
     except UNKNOWN_OUTCOME as error:
+        if isinstance(error, ValueError):
+            # An argument that fits no parameter: our fault, and nothing was sent.
+            raise
         raise Unavailable(str(error) or type(error).__name__) from error
 
 

@@ -1,0 +1,186 @@
+"""What the README tells a reader to paste works, and answers what it says."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+ADDRESS = "127.0.0.1:8000"
+READY_SECONDS = 60.0
+ANSWER_SECONDS = 20.0
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+@dataclass(frozen=True)
+class Dev:
+    """A running `exchequer dev`, as somebody at a terminal knows it."""
+
+    address: str
+    shown: str
+
+    def line(self, name: str) -> str:
+        [value] = re.findall(rf"^  {name} +(\S+)", self.shown, re.MULTILINE)
+        return str(value)
+
+    @property
+    def shell(self) -> dict[str, str]:
+        """The variables that the reader is told to copy."""
+        return {
+            "PATH": os.environ["PATH"],
+            "KEY": self.line("Key"),
+            "ORG": self.line("Organization"),
+        }
+
+
+@pytest.fixture(scope="module")
+async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev]:
+    """Start from an empty home, on a port that is free."""
+    folder = tmp_path_factory.mktemp("readme")
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("exchequer"),
+        "dev",
+        "--port",
+        "0",
+        cwd=folder,
+        env={**os.environ, "EXCHEQUER_HOME": str(folder / "home")},
+        stdin=DEVNULL,
+        stdout=PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            shown = (await process.stdout.readuntil(b"Ctrl-C stops everything.\n")).decode()
+        [port] = re.findall(r"GraphiQL +http://127\.0\.0\.1:(\d+)/graphql\n", shown)
+        yield Dev(f"127.0.0.1:{port}", shown)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        await process.wait()
+
+
+def block(language: str, name: str) -> str:
+    """Return the block that is fenced as ```language name."""
+    [text] = re.findall(rf"^```{language} {name}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+@asynccontextmanager
+async def pasted(dev: Dev, name: str, **variables: str) -> AsyncIterator[Process]:
+    """Run a block as a reader's shell does; whatever still runs is ended."""
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-c",
+        block("sh", name).replace(ADDRESS, dev.address),
+        env={**dev.shell, **variables},
+        stdin=DEVNULL,
+        stdout=PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGINT)
+        await process.communicate()
+
+
+async def answer(dev: Dev, name: str, **variables: str) -> Any:
+    """Run a block to its end and return the answer."""
+    async with asyncio.timeout(ANSWER_SECONDS), pasted(dev, name, **variables) as process:
+        said, _ = await process.communicate()
+        assert process.returncode == 0
+    return json.loads(said)
+
+
+def is_as_told(told: Any, real: Any) -> bool:
+    """Say whether an answer is the one in the README, where "…" stands for anything."""
+    if told == "…":
+        return isinstance(real, str)
+    if isinstance(told, dict) and isinstance(real, dict):
+        return told.keys() == real.keys() and all(is_as_told(told[k], real[k]) for k in told)
+    return bool(told == real)
+
+
+async def next_event(process: Process) -> dict[str, Any]:
+    """Return what the next server-sent event carries."""
+    assert process.stdout is not None
+    async with asyncio.timeout(ANSWER_SECONDS):
+        event = await process.stdout.readuntil(b"\n\n")
+        while event.startswith(b":"):  # a heartbeat
+            event = await process.stdout.readuntil(b"\n\n")
+    name, data = event.decode().strip().split("\n")
+    assert name == "event: next"
+    received: dict[str, Any] = json.loads(data.removeprefix("data: "))
+    return received
+
+
+@needs_curl
+async def test_a_readers_first_minutes_go_as_the_readme_says(dev: Dev) -> None:
+    asked = await answer(dev, "query")
+    assert is_as_told(json.loads(block("json", "query")), asked), asked
+
+    async with pasted(dev, "subscription") as watching:
+        seen = [await next_event(watching)]
+        reserved = await answer(dev, "reserve")
+        assert is_as_told(json.loads(block("json", "reserve")), reserved), reserved
+        seen.append(await next_event(watching))
+        again = await answer(dev, "reserve")
+        assert again["data"]["reserveCredits"]["replayed"] is True
+        first = reserved["data"]["reserveCredits"]["reservation"]
+        assert again["data"]["reserveCredits"]["reservation"] == first
+        settled = await answer(dev, "settle", RESERVATION=first["id"])
+        assert is_as_told(json.loads(block("json", "settle")), settled), settled
+        seen.append(await next_event(watching))
+    versions = [event["data"]["creditBalanceUpdated"]["version"] for event in seen]
+    assert versions == [4, 5, 6]
+    assert "versions 4, 5 and 6" in README
+
+    refused = await answer(dev, "refusal")
+    assert is_as_told(json.loads(block("json", "refusal")), refused), refused
+
+
+async def test_the_shown_output_has_the_lines_of_the_real_one(dev: Dev) -> None:
+    [shown] = re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    told = re.findall(r"^  (\w+)  +(\S+)$", shown, re.MULTILINE)
+    assert [name for name, _ in told] == ["GraphiQL", "Organization", "Key"]
+    for name, value in told:
+        real = dev.line(name).replace(dev.address, ADDRESS)
+        # Ids and keys are new each time: their form is what can be compared.
+        assert re.sub(r"[0-9a-zA-Z]", "x", real) == re.sub(r"[0-9a-zA-Z]", "x", value)
+    assert re.match(r"Exchequer is ready after [\d.]+ s\.\n", shown)
+    assert re.search(r"^Exchequer is ready after [\d.]+ s\.$", dev.shown, re.MULTILINE)
+
+
+@needs_curl
+async def test_the_query_that_dev_prints_works_as_printed(dev: Dev) -> None:
+    [printed] = re.findall(r"^  curl .*?'$", dev.shown, re.MULTILINE | re.DOTALL)
+    process = await asyncio.create_subprocess_exec("/bin/sh", "-c", printed, stdout=PIPE)
+    async with asyncio.timeout(ANSWER_SECONDS):
+        said, _ = await process.communicate()
+    assert json.loads(said)["data"]["creditBalance"].keys() == {
+        "available",
+        "reserved",
+        "spendable",
+        "version",
+    }
+
+
+def test_every_block_that_a_reader_is_to_paste_is_run() -> None:
+    named = re.findall(r"^```sh (\w+)$", README, re.MULTILINE)
+    assert named == ["query", "subscription", "reserve", "settle", "refusal"]
+    assert re.findall(r"^```(?:sh|bash|shell|console)$", README, re.MULTILINE) == []
