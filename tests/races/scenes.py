@@ -30,7 +30,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Stage:
-    """One account of a scene."""
+    """One account of a scene: its top-up, the version of its charge, its reservation."""
 
     account: UUID
     top_up: UUID
@@ -85,12 +85,17 @@ async def stages(
     """Make accounts that are all alike."""
     await clock.set(OPENING)
     project = await accounts.project(period_grant=20 * CREDIT)
-    begun = [await _begin(scene, project, credits, accounts) for _ in range(count)]
+    opened = [await _open(project, scene.spent, credits, accounts) for _ in range(count)]
     await clock.set(RESERVING)
-    return [await _reserve(stage, credits) for stage in begun]
+    return [
+        Stage(account, top_up, charged, await _reserve(account, credits))
+        for account, top_up, charged in opened
+    ]
 
 
-async def _begin(scene: Scene, project: UUID, credits: Credits, accounts: Accounts) -> Stage:
+async def _open(
+    project: UUID, spent: int, credits: Credits, accounts: Accounts
+) -> tuple[UUID, UUID, int]:
     account = await accounts.open(project_id=project)
     top_up = await credits.issue_grant(account, 30 * CREDIT, "top_up", "top-up")
     await credits.issue_grant(
@@ -101,20 +106,20 @@ async def _begin(scene: Scene, project: UUID, credits: Credits, accounts: Accoun
     )
     held = await credits.reserve(account, ReserveRequest("charged", 12 * CREDIT))
     charged = await credits.settle(account, SettleRequest(held.reservation_id, 9 * CREDIT))
-    if scene.spent:
-        await credits.deduct(account, scene.spent * CREDIT, "spent")
-    return Stage(account, top_up.grant_id, charged.version, account)
+    if spent:
+        await credits.deduct(account, spent * CREDIT, "spent")
+    return account, top_up.grant_id, charged.version
 
 
-async def _reserve(stage: Stage, credits: Credits) -> Stage:
+async def _reserve(account: UUID, credits: Credits) -> UUID:
     held, _ = await credits.reserve_set(
-        stage.account,
+        account,
         [
             ReserveRequest("open", 10 * CREDIT, ttl_seconds=86_400),
             ReserveRequest("abandoned", 4 * CREDIT, ttl_seconds=60),
         ],
     )
-    return Stage(stage.account, stage.top_up, stage.charged, held.reservation_id)
+    return held.reservation_id
 
 
 async def answer(operation: Operation, credits: Credits, on: Stage) -> str:

@@ -1,5 +1,6 @@
 """The same thing created twice at once, and keys of requests that move no credits."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -10,7 +11,7 @@ from app.core.refusals import Refusal
 from db.driver import Connection
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock
-from tests.support.races import Race, figures
+from tests.support.races import Race, Session, figures
 
 
 async def create_organization(database: Database, project: UUID) -> tuple[UUID, bool]:
@@ -113,6 +114,32 @@ async def test_an_organization_that_was_taken_back_is_created_by_who_waited(
     assert first != second
     assert await admin.fetchval("select id from identity.organizations") == second
     assert figures(await accounts.balance(second)) == (5 * CREDIT, 0, 0)
+
+
+async def test_creating_the_same_thing_gives_up_after_two_seconds(
+    race: Race, accounts: Accounts, admin: Connection
+) -> None:
+    project = await accounts.project(welcome_grant=5 * CREDIT)
+    account = await without_account(admin, project)
+    before = await accounts.snapshot()
+
+    async def create_all(session: Session) -> None:
+        await create_organization(session, project)
+        await session.credits.open_account(account, project)
+        await begin(session, b"request")
+
+    await race.hold(create_all)
+    waiting = [
+        await race.queue(lambda b: create_organization(b, project)),
+        await race.queue(lambda b: b.credits.open_account(account, project)),
+        await race.queue(lambda b: begin(b, b"request")),
+    ]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [repr(answer) for answer in answers] == ["Refusal('BUSY')"] * 3
+    await race.rollback()
+    assert await accounts.snapshot() == before
+    assert await admin.fetchval("select count(*) from identity.organizations") == 1
+    assert await admin.fetchval("select count(*) from core.idempotency_keys") == 0
 
 
 async def test_who_waits_for_a_key_replays_the_first_answer(race: Race) -> None:

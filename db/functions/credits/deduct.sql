@@ -1,7 +1,7 @@
 -- credits.deduct: reserve and settle in one: charge for work that is done.
 --
 -- locks     the account
--- refuses   NOACC, XINPT, IDEMX; as outcome: INSUFFICIENT_CREDITS
+-- refuses   NOACC, XINPT, IDEMX; as outcome: INSUFFICIENT_CREDITS, BUSY
 -- replays   the same key and request answer the first ledger row
 -- ends in   itself; credits.refund gives back
 create or replace function credits.deduct(
@@ -65,7 +65,10 @@ begin
         perform credits._duplicate(p_idempotency_key);
     end if;
 
-    if v_seen is null then
+    if v_seen is null and v_account.next_due_at <= v_account.clock_at then
+        v_outcome := 'BUSY';
+        v_facts := '{}';
+    elsif v_seen is null then
         v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
         if p_amount > v_spendable then
             v_account := credits._expire_due(v_account, v_account.clock_at);

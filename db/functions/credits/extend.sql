@@ -6,7 +6,7 @@
 --
 -- locks     the account
 -- refuses   NOACC; as outcome: VALIDATION_ERROR, RESERVATION_NOT_FOUND, RESERVATION_SETTLED,
---           RESERVATION_RELEASED, RESERVATION_EXPIRED, INSUFFICIENT_CREDITS
+--           RESERVATION_RELEASED, RESERVATION_EXPIRED, INSUFFICIENT_CREDITS, BUSY
 -- replays   what is reached already stays as it is
 -- ends in   credits.settle, credits.release or credits.expire_reservations
 create or replace function credits.extend(
@@ -83,6 +83,9 @@ begin
             and coalesce(q.asked_expires_at <= v_reservation.expires_at, true)
         then
             replayed := true;
+        elsif v_account.next_due_at <= v_account.clock_at then
+            outcome := 'BUSY';
+            facts := '{}';
         else
             v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
             if v_more > v_spendable and not v_swept then

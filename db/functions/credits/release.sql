@@ -4,7 +4,8 @@
 -- each; the last row carries the balance after all of them.
 --
 -- locks     the account
--- refuses   NOACC; as outcome: RESERVATION_NOT_FOUND, RESERVATION_SETTLED, VALIDATION_ERROR
+-- refuses   NOACC; as outcome: RESERVATION_NOT_FOUND, RESERVATION_SETTLED, VALIDATION_ERROR,
+--           BUSY
 -- replays   a reservation that was released or has expired stays as it is
 -- ends in   itself
 create or replace function credits.release(
@@ -64,6 +65,9 @@ begin
             facts := jsonb_build_object('reservationId', q.asked_id, 'settledAmount', v_paid);
         elsif status in ('released', 'expired') then
             replayed := true;
+        elsif v_account.next_due_at <= v_account.clock_at then
+            outcome := 'BUSY';
+            facts := '{}';
         else
             v_paid := least(v_account.overage, amount);
             v_account.reserved := v_account.reserved - amount;

@@ -32,7 +32,7 @@ declare
     v_account credits.accounts;
     v_version_before bigint;
     v_swept boolean := false;
-    v_new credits.reservations[] := '{}';
+    v_new credits.reservations[] := array[]::credits.reservations[];
     v_row credits.reservations;
     v_twin credits.reservations;
     v_fingerprint bytea;

@@ -8,7 +8,7 @@
 --
 -- locks     the account
 -- refuses   NOACC; as outcome: VALIDATION_ERROR, RESERVATION_NOT_FOUND, RESERVATION_SETTLED,
---           RESERVATION_RELEASED, SETTLE_AMOUNT_IMPLAUSIBLE
+--           RESERVATION_RELEASED, SETTLE_AMOUNT_IMPLAUSIBLE, BUSY
 -- replays   the same amount again answers the first settle; another amount is refused with
 --           the amount that won
 -- ends in   itself; credits.refund gives back
@@ -34,10 +34,10 @@ declare
     c_set_limit constant int := 256;
     v_account credits.accounts;
     v_version_before bigint;
-    v_ids uuid[] := '{}';
-    v_amounts bigint[] := '{}';
-    v_ordinals bigint[] := '{}';
-    v_ledger credits.transactions[] := '{}';
+    v_ids uuid[] := array[]::uuid[];
+    v_amounts bigint[] := array[]::bigint[];
+    v_ordinals bigint[] := array[]::bigint[];
+    v_ledger credits.transactions[] := array[]::credits.transactions[];
     v_entry credits.transactions;
     v_drawn bigint[];
     v_at int;
@@ -133,6 +133,9 @@ begin
         elsif status = 'released' then
             outcome := 'RESERVATION_RELEASED';
             facts := jsonb_build_object('reservationId', q.id);
+        elsif v_account.next_due_at <= v_account.clock_at then
+            outcome := 'BUSY';
+            facts := '{}';
         else
             v_limit := case when q.asked_amount > q.amount
                 then credits._settle_limit(v_account.project_id, q.amount)
