@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -15,11 +17,16 @@ from app.core.database import Database, Unavailable
 from app.core.refusals import Refusal
 from app.core.servers import ServerError
 from app.core.telemetry import configure_logging
+from app.replay.errors import ReplayError
+from app.replay.plan import Options, Prices
 from app.safety import UnsafeError
 from app.settings import Settings
 from db.apply import FunctionsError
 
 Result = TypeVar("Result")
+
+_ABOVE_ZERO = click.FloatRange(0, min_open=True)
+_PRICE_DIGITS = 7
 
 
 class _Commands(click.Group):
@@ -32,11 +39,14 @@ class _Commands(click.Group):
             for wrong in error.errors():
                 name = ".".join(str(part) for part in wrong["loc"]) or "settings"
                 click.echo(f"exchequer: {name}: {wrong['msg']}", err=True)
-        except (ServerError, UnsafeError, FunctionsError) as error:
+        except (ServerError, UnsafeError, FunctionsError, ReplayError) as error:
             click.echo(f"exchequer: {error}", err=True)
         except Unavailable as error:
             click.echo(f"exchequer: Postgres cannot be reached: {error}", err=True)
-        except asyncpg.InvalidAuthorizationSpecificationError as error:
+        except (
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+        ) as error:
             click.echo(f"exchequer: Postgres refuses the login: {error}", err=True)
         except Refusal as refusal:
             click.echo(f"exchequer: {refusal.message}", err=True)
@@ -85,11 +95,21 @@ def worker() -> None:
 @click.option("--everything", is_flag=True, help="Apply every function file, changed or not.")
 def migrate(*, everything: bool) -> None:
     """Bring the database to this release: roles, tables, functions."""
+    from app.start import connect  # noqa: PLC0415
     from db.migrate import migrate as bring  # noqa: PLC0415  # loads alembic
 
     settings = _settings()
     app_url = settings.database_url if settings.migration_database_url else None
-    applied = _run(bring(settings.migration_url, everything=everything, app_url=app_url))
+
+    async def work() -> list[str]:
+        # Alembic does not wait for Postgres, and tells of its absence in 60 lines.
+        reached = await connect(
+            settings.model_copy(update={"database_url": settings.migration_url})
+        )
+        await reached.close()
+        return await bring(settings.migration_url, everything=everything, app_url=app_url)
+
+    applied = _run(work())
     click.echo(f"The database is up to date; {len(applied)} function files applied.")
 
 
@@ -121,19 +141,11 @@ def backfill_accounts() -> None:
 @click.option("--account", type=click.UUID, help="Only this organization's account.")
 def audit(account: UUID | None) -> None:
     """Prove every invariant of the books; name the rows that break one. Exits with 1 if any."""
-    from app.credits import Credits  # noqa: PLC0415
-    from app.usage import Usage  # noqa: PLC0415
 
     async def work(database: Database) -> bool:
-        findings = [
-            *await Credits(database).audit(account),
-            *await Usage(database).audit(account),
-        ]
+        findings = await _findings(database, account)
         for finding in findings:
-            click.echo(
-                f"{finding.account_id}  {finding.invariant}  {finding.subject}:"
-                f" expected {finding.expected}, found {finding.actual}"
-            )
+            click.echo(finding)
         count = await database.value(
             "select count(*) from credits.accounts where $1::uuid is null or account_id = $1",
             account,
@@ -142,6 +154,93 @@ def audit(account: UUID | None) -> None:
         return not findings
 
     if not _with_database(work):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("trace", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--url", default="http://127.0.0.1:8000/graphql", show_default=True, help="The server."
+)
+@click.option(
+    "--key",
+    envvar="EXCHEQUER_KEY",
+    required=True,
+    help="Of a project, with the scope credits:grant; or the admin key. Or EXCHEQUER_KEY.",
+)
+@click.option("--project", type=click.UUID, help="Where to make organizations: with an admin key.")
+@click.option("--speed", type=_ABOVE_ZERO, default=1, show_default=True, help="Times faster.")
+@click.option(
+    "--organizations",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="How many make the calls between them.",
+)
+@click.option(
+    "--exhausted",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How many of them are granted half of what they would be charged.",
+)
+@click.option(
+    "--microcredits-per-token",
+    "prices",
+    metavar="IN,OUT",
+    default="10,30",
+    show_default=True,
+    callback=lambda _context, _parameter, value: _read_prices(value),
+    help="The price of a token of a prompt, and of an answer.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Only so many calls.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Who makes which call.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=64,
+    show_default=True,
+    help="Most requests under way at a time.",
+)
+@click.option(
+    "--audit-database", metavar="URL", help="The server's Postgres, to audit. Or DATABASE_URL."
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the raw results.",
+)
+def replay(audit_database: str | None, json_path: Path | None, **asked: Any) -> None:
+    """Replay recorded LLM traffic and prove that every micro-credit adds up. Exits with 1 if not.
+
+    TRACE is a CSV file with the columns TIMESTAMP, ContextTokens and GeneratedTokens. Each
+    call reserves an upper bound, lasts 20 ms per generated token divided by the speed, and
+    settles what was generated, from organizations that the replay makes for itself.
+    """
+    from app.replay.report import raw, summary  # noqa: PLC0415  # loads an HTTP client
+    from app.replay.run import Results, run  # noqa: PLC0415
+
+    if asked["exhausted"] > asked["organizations"]:
+        raise click.BadParameter("more than --organizations", param_hint="--exhausted")
+    options = Options(**asked)
+    settings = _settings()
+    if audit_database is not None:
+        settings = settings.model_copy(update={"database_url": audit_database})
+
+    async def audited(database: Database) -> Results:
+        return await run(options, partial(_audit_accounts, database))
+
+    # A default is no database that somebody named.
+    if "database_url" in settings.model_fields_set:
+        results = _with_database(audited, settings)
+    else:
+        results = _run(run(options))
+    if json_path is not None:
+        json_path.write_bytes(raw(results))
+    for line in summary(results):
+        click.echo(line)
+    if results.problems:
         sys.exit(1)
 
 
@@ -165,6 +264,35 @@ def export_schema(*, folder: Path, check: bool) -> None:
         sys.exit(1)
 
 
+async def _findings(database: Database, account: UUID | None) -> list[str]:
+    from app.credits import Credits  # noqa: PLC0415
+    from app.usage import Usage  # noqa: PLC0415
+
+    findings = [*await Credits(database).audit(account), *await Usage(database).audit(account)]
+    return [
+        f"{finding.account_id}  {finding.invariant}  {finding.subject}:"
+        f" expected {finding.expected}, found {finding.actual}"
+        for finding in findings
+    ]
+
+
+async def _audit_accounts(database: Database, accounts: Sequence[str]) -> list[str]:
+    try:
+        return [line for account in accounts for line in await _findings(database, UUID(account))]
+    except (Refusal, Unavailable) as error:
+        # The replay is done: its summary must not be lost to this.
+        return [f"could not be run: {error}"]
+
+
+def _read_prices(text: str) -> Prices:
+    parts = text.split(",")
+    if len(parts) != len(fields(Prices)) or not all(
+        part.isascii() and part.isdigit() and len(part) <= _PRICE_DIGITS for part in parts
+    ):
+        raise click.BadParameter("must be two whole numbers below 10^7, such as 10,30")
+    return Prices(*map(int, parts))
+
+
 def _settings() -> Settings:
     settings = Settings()
     configure_logging(settings.log_level, json=settings.log_format == "json")
@@ -178,13 +306,15 @@ def _run(work: Awaitable[Result]) -> Result:
     return asyncio.run(main())
 
 
-def _with_database(work: Callable[[Database], Awaitable[Result]]) -> Result:
+def _with_database(
+    work: Callable[[Database], Awaitable[Result]], settings: Settings | None = None
+) -> Result:
     from app.start import connect  # noqa: PLC0415
 
-    settings = _settings()
+    chosen = settings or _settings()
 
     async def run() -> Result:
-        database = await connect(settings)
+        database = await connect(chosen)
         try:
             return await work(database)
         finally:

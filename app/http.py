@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.refusals import CATALOGUE
 from app.core.telemetry import REQUEST_ID, REQUESTS, log
 
-_ID_FORM = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE"}
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -116,7 +116,9 @@ def coded_exception_handlers() -> dict[
 
     async def handle(_request: Request, error: HTTPException) -> Response:
         code = _BY_STATUS.get(error.status_code, "BAD_REQUEST")
-        return error_response(code, error.status_code)
+        response = error_response(code, error.status_code)
+        response.headers.update(error.headers or {})
+        return response
 
     return {HTTPException: handle}
 
@@ -125,5 +127,5 @@ def _incoming_id(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")
-            return text if _ID_FORM.match(text) else None
+            return text if _ID_FORM.fullmatch(text) else None
     return None

@@ -5,6 +5,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -33,6 +34,9 @@ _IDE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 )
+
+# Names of files carry no hash.
+_IDE_HEADERS = {"Content-Security-Policy": _IDE_POLICY, "Cache-Control": "no-cache"}
 
 
 def pool_limits(settings: Settings) -> PoolLimits:
@@ -120,7 +124,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     )
     app.include_router(health_routes(database, bus, reads))
     if settings.serves_graphiql:
-        app.mount("/graphiql", StaticFiles(directory=STATIC), name="graphiql")
+        app.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
     # The last one added is the outermost.
     app.add_middleware(CodedErrors)
     app.add_middleware(
@@ -135,9 +139,19 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     return app
 
 
+class _Assets(StaticFiles):
+    """GraphiQL's files, which also hold its page: under the page's policy, asked for anew."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return a file, or that it has not changed."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_IDE_HEADERS)
+        return response
+
+
 async def _graphiql() -> Response:
     page = await asyncio.to_thread((STATIC / "index.html").read_text, encoding="utf-8")
     return HTMLResponse(
         page.replace('<base href="./">', '<base href="/graphiql/">'),
-        headers={"Content-Security-Policy": _IDE_POLICY, "Cache-Control": "no-cache"},
+        headers=_IDE_HEADERS,
     )

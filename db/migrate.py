@@ -6,7 +6,7 @@ once do the work once, and a failure leaves the database as it was.
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from alembic import command
 from alembic.config import Config
@@ -102,21 +102,18 @@ async def _ensure_login(driver: Connection, app_url: str) -> None:
     parts = urlsplit(app_url)
     if parts.username is None:
         return
-    exists = await driver.fetchval(
-        "select exists (select from pg_roles where rolname = $1)", parts.username
-    )
+    # As the driver will read them: what has a meaning in a URL is percent-encoded there.
+    login = unquote(parts.username)
+    password = None if parts.password is None else unquote(parts.password)
+    exists = await driver.fetchval("select exists (select from pg_roles where rolname = $1)", login)
     if not exists:
         statement = await driver.fetchval(
             "select format('create role %I login password %L', $1::text, $2::text)",
-            parts.username,
-            parts.password,
+            login,
+            password,
         )
         await driver.execute(statement)
-    if not await driver.fetchval(
-        "select pg_has_role($1, 'exchequer_app', 'member')", parts.username
-    ):
+    if not await driver.fetchval("select pg_has_role($1, 'exchequer_app', 'member')", login):
         await driver.execute(
-            await driver.fetchval(
-                "select format('grant exchequer_app to %I', $1::text)", parts.username
-            )
+            await driver.fetchval("select format('grant exchequer_app to %I', $1::text)", login)
         )

@@ -1,9 +1,21 @@
 """Assembles the schema."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import strawberry
-from graphql import ASTValidationRule, GraphQLError, GraphQLSyntaxError
-from strawberry.extensions import AddValidationRules, MaskErrors, MaxTokensLimiter, SchemaExtension
+from graphql import ASTValidationRule, GraphQLError, GraphQLSyntaxError, ValueNode
+from strawberry.exceptions import MissingQueryError
+from strawberry.extensions import (
+    AddValidationRules,
+    MaskErrors,
+    MaxTokensLimiter,
+    ParserCache,
+    SchemaExtension,
+    ValidationCache,
+)
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
 
 from app.core.database import Unavailable
@@ -16,6 +28,10 @@ from schema.credits.subscriptions import CreditSubscriptions
 from schema.identity import IdentityMutations, IdentityQueries
 from schema.limits import make_rules
 from schema.scalars import SCALARS
+
+_DOCUMENTS_KEPT = 256
+# A stream answers these where a plain request is refused whole.
+_NO_OPERATION = (CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
 
 
 @strawberry.type(description="What can be asked.")
@@ -46,13 +62,18 @@ def coded(error: GraphQLError) -> GraphQLError:
     elif isinstance(original, Unavailable):
         message, extensions = CATALOGUE["UNAVAILABLE"].message, {"code": "UNAVAILABLE"}
         log.warning("graphql.unavailable", error=str(original))
+    elif isinstance(original, _NO_OPERATION):
+        message, extensions = error.message, {"code": "BAD_REQUEST"}
+    elif original is not None and _is_unreadable(error):
+        message, extensions = "A value cannot be read.", {"code": "GRAPHQL_INVALID"}
     elif original is not None:
         message, extensions = CATALOGUE["INTERNAL"].message, {"code": "INTERNAL"}
         log.error("graphql.failed", path=error.path, exc_info=original)
     else:
         message, extensions = error.message, dict(error.extensions or {})
-        too_long = isinstance(error, GraphQLSyntaxError) and "tokens. Parsing aborted" in message
-        extensions.setdefault("code", "QUERY_TOO_COMPLEX" if too_long else "GRAPHQL_INVALID")
+        extensions.setdefault(
+            "code", "QUERY_TOO_COMPLEX" if _was_given_up(error) else "GRAPHQL_INVALID"
+        )
     if (request_id := REQUEST_ID.get()) is not None:
         extensions["requestId"] = request_id
     return GraphQLError(
@@ -63,6 +84,31 @@ def coded(error: GraphQLError) -> GraphQLError:
         path=error.path,
         extensions=extensions,
     )
+
+
+def _is_unreadable(error: GraphQLError) -> bool:
+    """Say whether reading a value of the document failed: a number of 5,000 digits."""
+    return error.path is None and any(isinstance(node, ValueNode) for node in error.nodes or ())
+
+
+def _was_given_up(error: GraphQLError) -> bool:
+    """Say whether the library stopped at a limit of its own: tokens, nesting, work."""
+    if isinstance(error, GraphQLSyntaxError):
+        return "Parsing aborted." in error.message
+    return error.message == "Validation aborted."
+
+
+class CachedDocuments(ParserCache):
+    """Keeps parsed documents. One that cannot be parsed is left to fail where it is caught."""
+
+    def on_parse(self) -> Iterator[None]:
+        """Parse, or look up what was parsed before."""
+        context = self.execution_context
+        with suppress(GraphQLError):
+            context.graphql_document = self.cached_parse_document(
+                context.query, **context.parse_options
+            )
+        yield
 
 
 class CodedErrors(MaskErrors):
@@ -99,6 +145,8 @@ def make_schema(
         CodedErrors,
         lambda: AddValidationRules(rules),
         lambda: MaxTokensLimiter(tokens),
+        lambda: CachedDocuments(_DOCUMENTS_KEPT),
+        lambda: ValidationCache(_DOCUMENTS_KEPT),
     ]
     return Schema(
         query=Query,

@@ -5,6 +5,7 @@ negotiated, bodies bounded, every error is JSON with a code and the request id, 
 request however broken gets a 5xx of its own making. Resolvers know nothing of this.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, cast
@@ -12,7 +13,7 @@ from typing import Any, cast
 import orjson
 import strawberry
 from graphql import GraphQLError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocket
 from strawberry.exceptions import ConnectionRejectionError
@@ -22,7 +23,9 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
     BaseGraphQLTransportWSHandler,
+    Operation,
 )
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import SubscribeMessage
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
@@ -37,6 +40,7 @@ _JSON = "application/json"
 _GRAPHQL_JSON = "application/graphql-response+json"
 _EVENTS = "text/event-stream"
 _BEARER = "bearer "
+_QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
 class RequestRefused(Exception):  # noqa: N818  # as Refusal
@@ -56,16 +60,17 @@ def refuse(refused: RequestRefused, media_type: str = _JSON) -> Response:
     if (request_id := REQUEST_ID.get()) is not None:
         extensions["requestId"] = request_id
     message = " ".join(part for part in (entry.message, refused.detail, entry.advice) if part)
+    challenge = {"WWW-Authenticate": "Bearer"} if entry.code == "UNAUTHENTICATED" else {}
     return Response(
         orjson.dumps({"errors": [{"message": message, "extensions": extensions}]}),
         status_code=entry.status,
         media_type=media_type,
-        headers=refused.headers,
+        headers=refused.headers | challenge,
     )
 
 
 class _SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """Closes a socket that sends what is no message, instead of failing on it."""
+    """Closes a socket that sends what is no message, and believes no key for ever."""
 
     async def handle_message(self, message: Any) -> None:
         well_formed = (
@@ -78,6 +83,32 @@ class _SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.handle_invalid_message("Not a message of graphql-transport-ws")
             return
         await super().handle_message(cast("Any", message))
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        limit = self.max_subscriptions_per_connection
+        if (
+            self.connection_acknowledged
+            and message["id"] not in self.operations
+            and limit is not None
+            and len(self.operations) >= limit
+        ):
+            error = GraphQLError(
+                f"A socket carries at most {limit} operations.",
+                extensions={"code": "BUSY", "limit": limit},
+            )
+            payload = [coded(error).formatted]
+            await self.send_message({"id": message["id"], "type": "error", "payload": payload})
+            return
+        await super().handle_subscribe(message)
+
+    async def run_operation(self, operation: Operation[Context, None]) -> None:
+        try:
+            # The key was good when the socket opened; it may have been revoked since.
+            await self.context.renew()
+        except (Refusal, Unavailable) as error:
+            await operation.send_initial_errors([coded(GraphQLError("", original_error=error))])
+            return
+        await super().run_operation(operation)
 
 
 def _is_subscribe(payload: object) -> bool:
@@ -141,6 +172,10 @@ class Edge(GraphQLRouter[Context, None]):
         except Unavailable:
             return refuse(RequestRefused("UNAVAILABLE"), _JSON)
 
+    def decode_json(self, data: str | bytes) -> object:
+        """Read a message of a socket. The stock decoder fails on one that is nested deeply."""
+        return orjson.loads(data)
+
     async def on_ws_connect(self, context: Context) -> Any:
         """Learn who opened a socket, from its first message or its handshake."""
         params = getattr(context, "connection_params", None) or {}
@@ -190,10 +225,14 @@ class Edge(GraphQLRouter[Context, None]):
         if length.isdigit() and int(length) > self._body_bytes:
             raise too_large
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._body_bytes:
-                raise too_large
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > self._body_bytes:
+                    raise too_large
+        except ClientDisconnect as error:
+            # No fault of ours; nobody is left to read the answer.
+            raise RequestRefused("BAD_REQUEST") from error
         return bytes(body)
 
     async def _serve(
@@ -268,10 +307,9 @@ def _answer(result: ExecutionResult, media_type: str) -> Response:
     # Without a path, an error is the request's, not a field's: nothing was executed.
     never_ran = result.data is None and bool(errors) and all(e.path is None for e in errors)
     payload = _payload(result)
-    status = 200
-    if never_ran and media_type == _GRAPHQL_JSON:
+    if never_ran:
         payload.pop("data", None)
-        status = 400
+    status = 400 if never_ran and media_type == _GRAPHQL_JSON else 200
     return Response(orjson.dumps(payload), status_code=status, media_type=media_type)
 
 
@@ -292,13 +330,16 @@ def _negotiate(request: Request) -> str:
         (_quality(part) for part in accept.split(",") if part.strip()),
         key=lambda pair: -pair[1],
     )
-    for kind, quality in ranked:
-        if quality <= 0:
+    refused = {kind for kind, quality in ranked if quality == 0}
+    for kind, _ in ranked:
+        if kind in refused:
             continue
         if kind in (_JSON, _GRAPHQL_JSON, _EVENTS):
             return kind
-        if kind in ("*/*", "application/*", "text/html"):
+        if kind in ("*/*", "application/*", "text/html") and _JSON not in refused:
             return _JSON
+        if kind in ("*/*", "application/*") and _GRAPHQL_JSON not in refused:
+            return _GRAPHQL_JSON
     raise RequestRefused("NOT_ACCEPTABLE")
 
 
@@ -306,10 +347,7 @@ def _quality(part: str) -> tuple[str, float]:
     kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
     for parameter in parameters:
         if parameter.startswith("q="):
-            try:
-                return kind, float(parameter[2:])
-            except ValueError:
-                return kind, 0.0
+            return kind, float(parameter[2:]) if _QUALITY.fullmatch(parameter[2:]) else 0.0
     return kind, 1.0
 
 

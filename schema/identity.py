@@ -159,20 +159,28 @@ class IdentityQueries:
         cursor = read_cursor(after)
         asked = None if project_id is None else read_id(project_id, "projectId")
         own = context.viewer.project_id
-        project = asked if own is None or asked == own else own
+        project = asked if own is None else own
         identity = context.services.identity
         rows = await identity.organizations(
             project_id=project,
             organization_id=context.viewer.organization_id,
             after=None if cursor is None else read_id(cursor, "after"),
-            limit=check_first(first) if asked is None or own is None or asked == own else 0,
+            limit=check_first(first),
         )
+        # A key that asks about another project finds none, whatever there is.
+        foreign = asked not in (None, project)
+
+        async def count() -> int:
+            if foreign:
+                return 0
+            return await identity.count_organizations(project, context.viewer.organization_id)
+
         return page(
             OrganizationConnection,
             first,
             after,
-            [(row.id, Organization.of(row)) for row in rows],
-            lambda: identity.count_organizations(project, context.viewer.organization_id),
+            [] if foreign else [(row.id, Organization.of(row)) for row in rows],
+            count,
         )
 
     @strawberry.field(description="The projects this key may see, oldest first.")
@@ -377,7 +385,7 @@ class IdentityMutations:
     ) -> CreateProjectResult:
         context = context_of(info)
         context.require(Operation.CREATE_PROJECT)
-        slug, name = input.slug, read_text(input.name, "name") or ""
+        slug, name = read_text(input.slug, "slug") or "", read_text(input.name, "name") or ""
 
         async def work(connection: DatabaseConnection) -> dict[str, Any]:
             made = await context.services.identity.create_project(slug, name, connection)

@@ -5,7 +5,7 @@ A mutation returns a union of its result and the refusals it lists; each impleme
 """
 
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 
 import strawberry
@@ -15,10 +15,16 @@ from strawberry.types import Info
 from strawberry.types.union import StrawberryUnion
 
 from app.core import refusals
-from schema.scalars import Credits, Version
+from schema.scalars import Credits, Version, show_credits
 
-_make_enum: Any = StrEnum
-_codes = _make_enum("RefusalCode", {code: code for code in refusals.CATALOGUE})
+_make_enum: Any = Enum
+_codes = _make_enum(
+    "RefusalCode",
+    {
+        code: strawberry.enum_value(code, description=f"{entry.message} {entry.advice}")
+        for code, entry in refusals.CATALOGUE.items()
+    },
+)
 RefusalCode: Any = strawberry.enum(
     _codes,
     description="Why a request was refused. `frontend-contract/refusals.json` tells more.",
@@ -187,10 +193,12 @@ def show(refusal: refusals.Refusal) -> RefusalInterface:
 
 def error(refusal: refusals.Refusal) -> GraphQLError:
     """Return the top-level error of a refusal that no union lists."""
-    return GraphQLError(
-        refusal.message,
-        extensions={"code": refusal.code, **{k: str(v) for k, v in refusal.facts.items()}},
-    )
+    types = refusal.entry.facts
+    facts = {
+        name: show_credits(value) if types.get(name) == "Credits" else str(value)
+        for name, value in refusal.facts.items()
+    }
+    return GraphQLError(refusal.message, extensions={"code": refusal.code, **facts})
 
 
 class RefusalsAsData(FieldExtension):

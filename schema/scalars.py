@@ -16,7 +16,7 @@ from app.core.refusals import invalid
 
 CREDIT = 1_000_000
 _LARGEST = 10**18
-_FORM = re.compile(r"^(-?)([0-9]{1,13})(?:\.([0-9]{1,6}))?$", re.ASCII)
+_FORM = re.compile(r"(-?)([0-9]{1,13})(?:\.([0-9]{1,6}))?", re.ASCII)
 _LARGEST_SAFE = 2**53
 
 Credits = NewType("Credits", int)
@@ -34,7 +34,7 @@ def read_credits(value: object) -> int:
     """Return a decimal string in credits as micro-credits."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _bad('send a decimal string in credits, such as "12.5"')
-    matched = _FORM.match(str(value))
+    matched = _FORM.fullmatch(str(value))
     if matched is None:
         raise _bad('must be a decimal with at most 6 places, such as "12.5"')
     sign, whole, part = matched.groups()

@@ -1,17 +1,20 @@
 """Redis pub/sub: one connection listens for a whole process, another publishes.
 
-Redis only carries hints. Nobody waits for it: a message goes into a short queue, a
-task sends what the queue holds, and a failure is counted, never raised. Listeners hear
-of a reconnect, so that they can look up what they missed.
+Redis only carries hints. Nobody waits for it: a message goes into a short queue, a task
+sends what the queue holds, and a failure is counted, never raised. What may have been
+missed (a lost connection, a subscription that was confirmed late) is told to those who
+can look it up.
 """
 
 import asyncio
 import contextlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -19,13 +22,33 @@ from redis.exceptions import RedisError
 from app.core.telemetry import PUBLISH_FAILURES, log
 
 _QUEUE_LIMIT = 10_000
+_BATCH_LIMIT = 500
+_PING_SECONDS = 5.0
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
 _FAILURES = (RedisError, OSError, TimeoutError)
 
-# The client would reconnect silently, and nobody would look up what was missed.
-_NO_RETRY = Retry(NoBackoff(), 0)
-
 Handler = Callable[[bytes], None]
-Merge = Callable[[bytes, bytes], bytes]
+
+
+class Message(Protocol):
+    """What is published: while it waits, it takes in what comes after it."""
+
+    def merged(self, newer: Any) -> "Message":
+        """Return one message that tells what both do."""
+
+    def encode(self) -> bytes:
+        """Return what goes over the wire."""
+
+
+@dataclass(eq=False, slots=True)
+class _Channel:
+    """Who hears a channel; `heard` once Redis has confirmed it on this connection."""
+
+    handlers: set[Handler] = field(default_factory=set)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    # Somebody goes on without the confirmation: what came before it was missed.
+    missed: bool = False
 
 
 class Bus:
@@ -33,34 +56,24 @@ class Bus:
 
     def __init__(self, url: str, timeout_seconds: float = 0.25) -> None:
         self._timeout = timeout_seconds
-        self._publisher: Redis = Redis.from_url(
+        self._redis: Redis = Redis.from_url(
             url,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,
-            retry=_NO_RETRY,
+            # The client would reconnect by itself, and nobody would learn of the gap.
+            retry=Retry(NoBackoff(), 0, supported_errors=()),
         )
-        # A subscriber may hear nothing for hours; a dead line shows by keep-alive pings.
-        self._listener: Redis = Redis.from_url(
-            url,
-            socket_connect_timeout=timeout_seconds,
-            socket_keepalive=True,
-            health_check_interval=10,
-            retry=_NO_RETRY,
-        )
-        self._queue: OrderedDict[str, bytes] = OrderedDict()
+        self._queue: OrderedDict[str, Message] = OrderedDict()
         self._wake = asyncio.Event()
-        self._handlers: dict[str, set[Handler]] = {}
-        self._on_reconnect: list[Callable[[], None]] = []
-        self._pubsub: Any = None
-        self._subscribed: dict[str, asyncio.Event] = {}
-        self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._channels: dict[str, _Channel] = {}
+        self._changed: set[str] = set()
+        self._change = asyncio.Event()
+        self._asked: deque[list[_Channel]] = deque()
+        self._pubsub: PubSub | None = None
         self._up = False
-
-    @property
-    def is_up(self) -> bool:
-        """Whether the listening connection is established."""
-        return self._up
+        self._on_gap: list[Callable[[], None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to publish and to listen; Redis may come later."""
@@ -71,114 +84,186 @@ class Bus:
 
     async def stop(self) -> None:
         """Send what is queued, for at most one time-out, and close."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout):
-                await self._send_queued()
+        self._stopping = True
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=self._timeout)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for client in (self._publisher, self._listener):
-            with contextlib.suppress(*_FAILURES):
-                await client.aclose()
+        with contextlib.suppress(*_FAILURES):
+            await self._redis.aclose()
 
     async def ping(self) -> bool:
         """Say whether Redis answers in time."""
         try:
-            await self._publisher.ping()
+            await self._redis.ping()
         except _FAILURES:
             return False
         return True
 
-    def publish(self, channel: str, data: bytes, merge: Merge | None = None) -> None:
-        """Queue a message; one that still waits for the same channel is merged or replaced."""
+    # Publishing.
+
+    def publish(self, channel: str, message: Message) -> None:
+        """Queue a message; one that still waits for the same channel takes it in."""
         waiting = self._queue.pop(channel, None)
-        if waiting is not None and merge is not None:
-            data = merge(waiting, data)
-        self._queue[channel] = data
+        self._queue[channel] = message if waiting is None else waiting.merged(message)
         if len(self._queue) > _QUEUE_LIMIT:
             self._queue.popitem(last=False)
             PUBLISH_FAILURES.inc()
         self._wake.set()
 
-    def on_reconnect(self, callback: Callable[[], None]) -> None:
-        """Call back each time the listening connection has been made anew."""
-        self._on_reconnect.append(callback)
+    async def _publish_forever(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._queue or not self._stopping:
+            await self._wake.wait()
+            batch = [
+                self._queue.popitem(last=False) for _ in range(min(len(self._queue), _BATCH_LIMIT))
+            ]
+            if not self._queue:
+                self._wake.clear()
+            if not batch:
+                continue
+            try:
+                await self._send(batch)
+                pause = _FIRST_PAUSE
+            except _FAILURES as error:
+                PUBLISH_FAILURES.inc(len(batch))
+                if self._stopping:
+                    return
+                if pause == _FIRST_PAUSE:
+                    log.warning("bus.publish_failed", messages=len(batch), error=repr(error))
+                # Messages gather meanwhile, one for each channel.
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            except Exception:  # noqa: BLE001  # a fault of ours; the next batch may pass
+                PUBLISH_FAILURES.inc(len(batch))
+                log.exception("bus.publish_broken", messages=len(batch))
+
+    async def _send(self, batch: list[tuple[str, Message]]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for channel, message in batch:
+                pipeline.publish(channel, message.encode())
+            await pipeline.execute()
+
+    # Listening.
+
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        """Call back when messages may have been missed and are heard again."""
+        self._on_gap.append(callback)
 
     async def subscribe(self, channel: str, handler: Handler) -> None:
         """Hear a channel. Waits for Redis to confirm, one time-out at most."""
-        self._handlers.setdefault(channel, set()).add(handler)
-        confirmed = self._subscribed.setdefault(channel, asyncio.Event())
-        self._changed.set()
-        if self._pubsub is not None and not confirmed.is_set():
-            try:
-                await self._pubsub.subscribe(channel)
-                await asyncio.wait_for(confirmed.wait(), self._timeout)
-            except _FAILURES as error:
-                log.warning("bus.subscribe_unconfirmed", channel=channel, error=str(error))
+        known = self._channels.get(channel)
+        if known is None:
+            known = self._channels[channel] = _Channel()
+            self._ask(channel)
+        known.handlers.add(handler)
+        if self._up and not known.heard.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await known.heard.wait()
+        if not known.heard.is_set():
+            known.missed = True
 
-    async def unsubscribe(self, channel: str, handler: Handler) -> None:
+    def unsubscribe(self, channel: str, handler: Handler) -> None:
         """Hear a channel no more."""
-        handlers = self._handlers.get(channel, set())
-        handlers.discard(handler)
-        if handlers:
+        known = self._channels.get(channel)
+        if known is None:
             return
-        self._handlers.pop(channel, None)
-        self._subscribed.pop(channel, None)
-        if self._pubsub is not None:
-            with contextlib.suppress(*_FAILURES):
-                await self._pubsub.unsubscribe(channel)
+        known.handlers.discard(handler)
+        if not known.handlers:
+            del self._channels[channel]
+            self._ask(channel)
 
-    async def _publish_forever(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await self._send_queued()
-
-    async def _send_queued(self) -> None:
-        while self._queue:
-            batch, self._queue = self._queue, OrderedDict()
-            try:
-                async with self._publisher.pipeline(transaction=False) as pipeline:
-                    for channel, data in batch.items():
-                        pipeline.publish(channel, data)
-                    await pipeline.execute()
-            except _FAILURES as error:
-                PUBLISH_FAILURES.inc(len(batch))
-                log.warning("bus.publish_failed", messages=len(batch), error=str(error))
+    def _ask(self, channel: str) -> None:
+        self._changed.add(channel)
+        self._change.set()
 
     async def _listen_forever(self) -> None:
-        pause = 0.05
+        pause = _FIRST_PAUSE
+        said = False
         while True:
             try:
                 await self._listen()
-            except _FAILURES as error:
-                if self._up:
-                    log.warning("bus.lost", error=str(error))
-            pause = 0.05 if self._up else min(pause * 2, 1.0)
+            except Exception as error:  # noqa: BLE001  # listening never ends
+                if self._up or not said:
+                    log.warning("bus.lost", error=repr(error))
+                said = True
+            if self._up:
+                pause = _FIRST_PAUSE
             self._up = False
-            self._pubsub = None
-            for confirmed in self._subscribed.values():
-                confirmed.clear()
+            for channel in self._channels.values():
+                channel.heard.clear()
+                channel.missed = True
             await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _listen(self) -> None:
-        await self._listener.ping()
-        async with self._listener.pubsub() as pubsub:
-            # A subscription of our own keeps the connection busy before anybody listens.
-            await pubsub.subscribe("exchequer:bus", *self._handlers)
+        async with self._redis.pubsub() as pubsub:
+            await pubsub.connect()
             self._pubsub = pubsub
-            self._up = True
-            for callback in self._on_reconnect:
-                callback()
-            while True:
-                message = await pubsub.get_message(timeout=30.0)
-                if message is not None:
-                    self._dispatch(message)
+            self._asked.clear()
+            self._changed = set(self._channels)
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._tell(pubsub), name="bus-tell")
+                    both.create_task(self._hear(pubsub), name="bus-hear")
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
-        channel = message["channel"].decode()
-        if message["type"] == "subscribe" and channel in self._subscribed:
-            self._subscribed[channel].set()
-        elif message["type"] == "message":
-            for handler in tuple(self._handlers.get(channel, ())):
-                handler(message["data"])
+    async def _tell(self, pubsub: PubSub) -> None:
+        """Tell Redis what is to be heard as it is now, whatever it was in between.
+
+        One task says it all, so no unsubscribe overtakes a subscribe; a ping after each
+        change, and now and then, comes back when Redis has done what was asked before.
+        """
+        while self._pubsub is pubsub:
+            self._change.clear()
+            changed, self._changed = self._changed, set()
+            if gone := [channel for channel in changed if channel not in self._channels]:
+                await pubsub.unsubscribe(*gone)
+            if new := [channel for channel in changed if channel in self._channels]:
+                await pubsub.subscribe(*new)
+            self._asked.append([self._channels[c] for c in new if c in self._channels])
+            await pubsub.ping()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PING_SECONDS):
+                    await self._change.wait()
+
+    async def _hear(self, pubsub: PubSub) -> None:
+        try:
+            while True:
+                message = await pubsub.get_message(timeout=_PING_SECONDS + self._timeout)
+                if message is None:
+                    raise TimeoutError("Redis does not answer pings")
+                if message["type"] == "pong":
+                    self._confirm()
+                elif message["type"] == "message":
+                    self._dispatch(message["channel"].decode(), message["data"])
+        finally:
+            # Writing, the client may swallow a cancellation (`wait_for` in Python 3.11):
+            # `_tell` must see for itself that this connection is over.
+            self._pubsub = None
+            self._change.set()
+
+    def _confirm(self) -> None:
+        if not self._up:
+            self._up = True
+            log.info("bus.up", channels=len(self._channels))
+        confirmed = self._asked.popleft()
+        for channel in confirmed:
+            channel.heard.set()
+        if any(channel.missed for channel in confirmed):
+            for channel in confirmed:
+                channel.missed = False
+            for callback in self._on_gap:
+                callback()
+
+    def _dispatch(self, channel: str, data: bytes) -> None:
+        known = self._channels.get(channel)
+        for handler in tuple(known.handlers) if known is not None else ():
+            try:
+                handler(data)
+            except Exception:  # noqa: BLE001  # one bad message must not end all listening
+                log.exception("bus.handler_failed", channel=channel)

@@ -2,7 +2,7 @@
 
 A process publishes the row a call returned and listens for the rows of all others.
 Versions only rise: what is not newer than what a watcher has seen is dropped. Redis may
-lose messages: on reconnect, and every few seconds, the versions of all watched accounts
+lose messages: after a gap, and every few seconds, the versions of all watched accounts
 are compared with Postgres in one query, and what is newer is pushed. Nothing that
 decides about money reads from here.
 """
@@ -10,9 +10,8 @@ decides about money reads from here.
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,6 @@ from uuid import UUID
 import orjson
 
 from app.core.bus import Bus
-from app.core.database import Unavailable
 from app.core.refusals import Refusal
 from app.core.telemetry import FEED_SUBSCRIBERS, PUBLISH_FAILURES, log
 from app.credits.credits import Answered, Credits
@@ -42,54 +40,131 @@ class ReservationChange:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What happened between two versions of an account.
+
+    `changes` is None where more happened than is listed, such as an expiry.
+    """
+
+    version_before: int
+    balance: Balance
+    changes: tuple[ReservationChange, ...] | None
+
+    @property
+    def version(self) -> int:
+        """The account's version afterwards."""
+        return self.balance.balance_version
+
+    def merged(self, newer: "News") -> "News":
+        """Return both as one; two calls may answer in another order than they committed."""
+        first, second = (self, newer) if self.version <= newer.version else (newer, self)
+        changes = None
+        if (
+            first.version == second.version_before
+            and first.changes is not None
+            and second.changes is not None
+            and len(first.changes) + len(second.changes) <= _CHANGES_KEPT
+        ):
+            changes = first.changes + second.changes
+        before = min(first.version_before, second.version_before)
+        return News(before, second.balance, changes)
+
+    def encode(self) -> bytes:
+        """Return it as it travels."""
+        return orjson.dumps(
+            {
+                "balance": self.balance,
+                "version_before": self.version_before,
+                "reservations": self.changes,
+            },
+            default=str,  # the driver's UUID
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "News":
+        """Read what `encode` wrote, perhaps in another release."""
+        message = orjson.loads(data)
+        listed = message["reservations"]
+        return cls(
+            message["version_before"],
+            _balance(message["balance"]),
+            None if listed is None else tuple(map(_reservation, listed)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Push:
     """What reaches a watcher: the newest balance, and the reservations known to change.
 
-    `complete` is False where a change may have gone by unseen: then look at Postgres.
+    `complete` is False where a change may have gone by unseen, as before the first push:
+    then look at Postgres.
     """
 
     balance: Balance
-    reservations: tuple[ReservationChange, ...]
+    changes: tuple[ReservationChange, ...]
     complete: bool
 
 
-@dataclass(eq=False)
-class _Watcher:
-    """One subscriber: a slot for the newest balance, never a backlog."""
+class Watch:
+    """One subscriber: a slot for the newest, never a backlog."""
 
-    version: int = -1
-    balance: Balance | None = None
-    reservations: OrderedDict[UUID, ReservationChange] = field(default_factory=OrderedDict)
-    complete: bool = True
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._version = -1
+        self._balance: Balance | None = None
+        self._changes: dict[UUID, ReservationChange] = {}
+        self._complete = True
+        self._wake = asyncio.Event()
+        self._not_before = float("-inf")
 
-    def offer(
-        self, version_before: int, balance: Balance, changes: Sequence[ReservationChange] | None
-    ) -> None:
-        if balance.balance_version <= self.version:
+    @property
+    def seen(self) -> int:
+        """The newest version that was handed out or waits to be."""
+        return self._version if self._balance is None else self._balance.balance_version
+
+    def offer(self, news: News) -> None:
+        """Keep what is newer than what was handed out."""
+        if news.version <= self._version:
             return
-        known = self.balance.balance_version if self.balance is not None else self.version
-        if changes is None or version_before > known:
-            self.complete = False
-        for change in changes or ():
-            self.reservations[change.id] = change
-            self.reservations.move_to_end(change.id)
-        while len(self.reservations) > _CHANGES_KEPT:
-            self.reservations.popitem(last=False)
-            self.complete = False
-        if self.balance is None or balance.balance_version > self.balance.balance_version:
-            self.balance = balance
-        self.wake.set()
+        for change in news.changes or ():
+            known = self._changes.get(change.id)
+            if change.version > (self._version if known is None else known.version):
+                # Taken out first: the order is that of arrival, the oldest goes first.
+                self._changes.pop(change.id, None)
+                self._changes[change.id] = change
+        while len(self._changes) > _CHANGES_KEPT:
+            del self._changes[next(iter(self._changes))]
+            self._complete = False
+        if news.version > self.seen:
+            if news.changes is None or news.version_before > self.seen:
+                self._complete = False
+            self._balance = news.balance
+            self._wake.set()
 
-    def take(self) -> Push | None:
-        self.wake.clear()
-        balance, self.balance = self.balance, None
-        if balance is None or balance.balance_version <= self.version:
+    async def next(self, wait_seconds: float | None = None) -> Push | None:
+        """Wait for what is newer, the first time for the snapshot; None if nothing came.
+
+        Each call may take as long as it was paced for besides.
+        """
+        try:
+            async with asyncio.timeout(wait_seconds):
+                await self._wake.wait()
+        except TimeoutError:
             return None
-        self.version = balance.balance_version
-        changes, self.reservations = tuple(self.reservations.values()), OrderedDict()
-        complete, self.complete = self.complete, True
-        return Push(balance, changes, complete)
+        if (pause := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
+        self._not_before = time.monotonic() + self._interval
+        return self._take()
+
+    def _take(self) -> Push | None:
+        self._wake.clear()
+        balance, changes, complete = self._balance, self._changes, self._complete
+        self._balance, self._changes, self._complete = None, {}, True
+        if balance is None:
+            return None
+        self._version = balance.balance_version
+        ordered = sorted(changes.values(), key=lambda change: change.version)
+        return Push(balance, tuple(ordered), complete)
 
 
 class Feed:
@@ -107,16 +182,17 @@ class Feed:
         self._interval = 1.0 / pushes_per_second
         self._resync_seconds = resync_seconds
         self._limit = subscribers
-        self._watchers: dict[UUID, set[_Watcher]] = {}
+        self._open = 0
+        self._watches: dict[UUID, set[Watch]] = {}
         self._credits: Credits | None = None
         self._resync_now = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        bus.on_reconnect(self._resync_now.set)
+        bus.on_gap(self._resync_now.set)
 
     def start(self, credits: Credits) -> None:
         """Begin to compare watched accounts with Postgres."""
         self._credits = credits
-        self._task = asyncio.create_task(self._resync_forever(), name="feed-resync")
+        self._task = asyncio.create_task(self._resync_forever(credits), name="feed-resync")
 
     async def stop(self) -> None:
         """Stop; open watches end when their owners leave."""
@@ -132,100 +208,79 @@ class Feed:
         The call has happened: whatever goes wrong here must not make it look otherwise.
         """
         try:
-            self._publish(version_before, balance, reservations)
+            changes = tuple(map(_change, reservations))
+            # Other versions than these: something else moved too, such as an expiry.
+            versions = list(range(version_before + 1, balance.balance_version + 1))
+            listed = [change.version for change in changes] == versions
+            news = News(version_before, balance, changes if listed else None)
+            self._bus.publish(_channel(balance.account_id), news)
         except Exception:  # noqa: BLE001  # counted and logged; the call stands
             PUBLISH_FAILURES.inc()
             log.exception("feed.publish_failed", account=str(balance.account_id))
 
-    def _publish(
-        self, version_before: int, balance: Balance, reservations: Sequence[Answered]
-    ) -> None:
-        changes = [_change(row) for row in reservations]
-        # Fewer changes than versions: something else moved too, such as an expiry.
-        listed = len(changes) == balance.balance_version - version_before
-        message = {
-            "balance": asdict(balance),
-            "version_before": version_before,
-            "reservations": [asdict(change) for change in changes] if listed else None,
-        }
-        self._bus.publish(_channel(balance.account_id), orjson.dumps(message, default=str), _merge)
-
     @contextlib.asynccontextmanager
-    async def watch(self, account_id: UUID, topic: str) -> AsyncIterator[AsyncIterator[Push]]:
+    async def watch(self, account_id: UUID, topic: str) -> AsyncIterator[Watch]:
         """Watch an account: the snapshot first, then whatever is newer.
 
         At most `pushes_per_second`; a slow reader gets the newest, never a backlog.
         """
-        if sum(map(len, self._watchers.values())) >= self._limit:
+        if self._credits is None:
+            raise RuntimeError("the feed was not started")
+        if self._open >= self._limit:
             raise Refusal("BUSY")
-        watcher = _Watcher()
-        watchers = self._watchers.setdefault(account_id, set())
-        watchers.add(watcher)
+        watch = Watch(self._interval)
+        watches = self._watches.setdefault(account_id, set())
+        watches.add(watch)
+        self._open += 1
         FEED_SUBSCRIBERS.labels(topic).inc()
         try:
             # Listen first, then read: what happens in between is seen twice, never lost.
             await self._bus.subscribe(_channel(account_id), self._deliver)
-            yield self._pushes(account_id, watcher)
+            snapshot = (await self._credits.check_balance(account_id)).balance
+            watch.offer(News(snapshot.balance_version, snapshot, None))
+            yield watch
         finally:
             FEED_SUBSCRIBERS.labels(topic).dec()
-            watchers.discard(watcher)
-            if not watchers:
-                self._watchers.pop(account_id, None)
-                await self._bus.unsubscribe(_channel(account_id), self._deliver)
-
-    async def _pushes(self, account_id: UUID, watcher: _Watcher) -> AsyncIterator[Push]:
-        if self._credits is None:
-            raise RuntimeError("the feed was not started")
-        snapshot = (await self._credits.check_balance(account_id)).balance
-        watcher.version = snapshot.balance_version
-        yield Push(snapshot, (), complete=True)
-        while True:
-            await watcher.wake.wait()
-            push = watcher.take()
-            if push is not None:
-                sent = time.monotonic()
-                yield push
-                await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - sent)))
+            self._open -= 1
+            watches.discard(watch)
+            if not watches:
+                del self._watches[account_id]
+                self._bus.unsubscribe(_channel(account_id), self._deliver)
 
     def _deliver(self, data: bytes) -> None:
-        message = orjson.loads(data)
-        balance = _balance(message["balance"])
-        listed = message["reservations"]
-        changes = None if listed is None else [_reservation(change) for change in listed]
-        self._offer(message["version_before"], balance, changes)
+        try:
+            self._offer(News.decode(data))
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with it
+            # Another release may write other fields; what they tell stands in Postgres too.
+            log.warning("feed.unreadable", error=repr(error))
+            self._resync_now.set()
 
-    def _offer(
-        self, version_before: int, balance: Balance, changes: list[ReservationChange] | None
-    ) -> None:
-        for watcher in tuple(self._watchers.get(balance.account_id, ())):
-            watcher.offer(version_before, balance, changes)
+    def _offer(self, news: News) -> None:
+        for watch in self._watches.get(news.balance.account_id, ()):
+            watch.offer(news)
 
-    async def _resync_forever(self) -> None:
+    async def _resync_forever(self, credits: Credits) -> None:
         while True:
             # Nothing lost that we know of: after a while, compare all the same.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._resync_now.wait(), self._resync_seconds)
+                async with asyncio.timeout(self._resync_seconds):
+                    await self._resync_now.wait()
             self._resync_now.clear()
             try:
-                await self._resync()
-            except (Refusal, Unavailable) as error:
-                log.warning("feed.resync_failed", error=str(error))
+                await self._resync(credits)
+            except Exception as error:  # noqa: BLE001  # the next round may pass
+                log.warning("feed.resync_failed", error=repr(error))
+            # However often it is asked for.
+            await asyncio.sleep(self._interval)
 
-    async def _resync(self) -> None:
+    async def _resync(self, credits: Credits) -> None:
         known = {
-            account_id: min(_seen(watcher) for watcher in watchers)
-            for account_id, watchers in self._watchers.items()
-            if watchers
+            account_id: min(watch.seen for watch in watches)
+            for account_id, watches in self._watches.items()
         }
-        if not known or self._credits is None:
-            return
-        for balance in await self._credits.newer_balances(known):
-            self._offer(balance.balance_version, balance, None)
-
-
-def _seen(watcher: _Watcher) -> int:
-    waiting = watcher.balance.balance_version if watcher.balance is not None else -1
-    return max(watcher.version, waiting)
+        if known:
+            for balance in await credits.newer_balances(known):
+                self._offer(News(balance.balance_version, balance, None))
 
 
 def _channel(account_id: UUID) -> str:
@@ -242,26 +297,6 @@ def _change(row: Answered) -> ReservationChange:
         expires_at=getattr(row, "expires_at", None),
         version=row.version or 0,
     )
-
-
-def _merge(waiting: bytes, newer: bytes) -> bytes:
-    """Two messages of one account become one that tells both stories."""
-    first, second = orjson.loads(waiting), orjson.loads(newer)
-    if first["balance"]["balance_version"] > second["balance"]["balance_version"]:
-        first, second = second, first
-    together = second
-    both = (first["reservations"], second["reservations"])
-    contiguous = first["balance"]["balance_version"] == second["version_before"]
-    together["version_before"] = first["version_before"]
-    together["reservations"] = (
-        both[0] + both[1]
-        if contiguous
-        and both[0] is not None
-        and both[1] is not None
-        and len(both[0]) + len(both[1]) <= _CHANGES_KEPT
-        else None
-    )
-    return orjson.dumps(together)
 
 
 def _balance(data: dict[str, Any]) -> Balance:

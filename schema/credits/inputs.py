@@ -1,6 +1,8 @@
 """Inputs of the credits domain."""
 
+import re
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -15,8 +17,13 @@ from schema.inputs import read_id, read_text, values_of
 from schema.scalars import Credits
 
 _METADATA_BYTES = 16_384
+# What is kept has to be written again, some levels down in an answer; 254 is the most.
+_METADATA_LEVELS = 64
 _LONGEST_REASON = 1_000
 _LARGEST_INT64 = 2**63
+_INT64_DIGITS = 19
+# A NUL as JSON writes it; after an odd number of backslashes it is only its spelling.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def optional(description: str) -> Any:
@@ -31,13 +38,32 @@ def read_metadata(value: JSON | None) -> dict[str, Any] | None:
     data: Any = value
     if not isinstance(data, dict):
         raise invalid("metadata", "must be an object")
+    if not _can_be_kept(data):
+        raise invalid("metadata", f"must have at most {_METADATA_LEVELS} levels, and true numbers")
     try:
-        size = len(orjson.dumps(data))
+        written = orjson.dumps(data)
     except TypeError as error:
-        raise invalid("metadata", "must be JSON with whole numbers below 2^63") from error
-    if size > _METADATA_BYTES or b"\\u0000" in orjson.dumps(data):
+        raise invalid("metadata", "must be JSON with whole numbers of 64 bits") from error
+    if len(written) > _METADATA_BYTES or _NUL.search(written):
         raise invalid("metadata", f"must take at most {_METADATA_BYTES} bytes, without NUL")
     return data
+
+
+def _can_be_kept(data: dict[str, Any]) -> bool:
+    """Say whether JSON can be answered as it came: not too deep to write, no infinity."""
+    level: list[Any] = [data]
+    for _ in range(_METADATA_LEVELS):
+        inner = [
+            value
+            for container in level
+            for value in (container.values() if isinstance(container, dict) else container)
+        ]
+        if any(isinstance(value, float) and not isfinite(value) for value in inner):
+            return False
+        level = [value for value in inner if isinstance(value, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def read_reason(value: str | None) -> str | None:
@@ -129,7 +155,9 @@ def _not_negative(value: int | None, field: str) -> int | None:
 def _read_int64(value: str | None, field: str) -> int | None:
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or int(value[:20]) >= _LARGEST_INT64:
+    if not value.isascii() or not value.isdigit() or len(value) > _INT64_DIGITS:
+        raise invalid(field, "must be a whole number from 0, below 2^63")
+    if int(value) >= _LARGEST_INT64:
         raise invalid(field, "must be a whole number from 0, below 2^63")
     return int(value)
 

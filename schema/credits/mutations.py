@@ -52,7 +52,8 @@ from schema.inputs import read_id, read_key, read_text, value_of
 from schema.refusals import RefusalsAsData
 from schema.scalars import Credits
 
-_LARGEST_VERSION = 10**18
+# As many as always fit a bigint.
+_VERSION_DIGITS = 18
 
 
 async def _account(
@@ -291,8 +292,11 @@ class CreditMutations:
 
 def _read_transaction_id(value: strawberry.ID, account_id: UUID) -> int:
     account, _, version = str(value).partition(":")
-    if account != str(account_id) or not version.isascii() or not version.isdigit():
-        raise invalid("transactionId", "must be the id of a transaction of this organization")
-    if int(version[:20]) >= _LARGEST_VERSION:
+    if (
+        account != str(account_id)
+        or not version.isascii()
+        or not version.isdigit()
+        or len(version) > _VERSION_DIGITS
+    ):
         raise invalid("transactionId", "must be the id of a transaction of this organization")
     return int(version)

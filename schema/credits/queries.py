@@ -22,7 +22,7 @@ from schema.credits.types import (
     OrganizationId,
     ReservationStatus,
 )
-from schema.inputs import read_id, values_of
+from schema.inputs import read_id, read_text, values_of
 from schema.pages import After, Connection, First, check_first, page, read_cursor
 from schema.scalars import Credits
 
@@ -155,6 +155,7 @@ class CreditQueries:
     ) -> CreditReservationConnection:
         context, account_id = await _readable(info, organization_id)
         cursor = read_cursor(after)
+        feature = read_text(feature, "feature")
         reads = context.services.credit_reads
         rows = await reads.reservations(
             account_id,

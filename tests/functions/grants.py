@@ -1,6 +1,7 @@
 """What tests of grants, terms and time share: how to read what an account was given."""
 
-from datetime import datetime
+import calendar
+from datetime import UTC, datetime, time
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,16 @@ from asyncpg import Record
 from app.credits import Credits
 from db.driver import Connection
 from tests.support.accounts import CREDIT
+
+
+def boundaries(year: int, anchor_day: int, at: time, months: int) -> list[datetime]:
+    """Return the boundaries from January on, each counted from the anchor alone."""
+    return [
+        datetime.combine(
+            datetime(y, m, min(anchor_day, calendar.monthrange(y, m)[1]), tzinfo=UTC), at, UTC
+        )
+        for y, m in ((year + n // 12, n % 12 + 1) for n in range(months))
+    ]
 
 
 async def grant(admin: Connection, grant_id: UUID) -> dict[str, Any]:

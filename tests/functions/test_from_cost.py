@@ -23,9 +23,9 @@ def micro_credits(cost: int, price: int, increment: int, minimum: int) -> int:
     return max(ceil(exact / increment) * increment, minimum)
 
 
-@pytest.mark.parametrize(
-    ("cost", "amount"),
-    [
+async def test_default_rounding(credits: Credits, accounts: Accounts) -> None:
+    project = await accounts.project()
+    for cost, amount in (
         (0, 0),
         (1, 250_000),
         (250_000, 250_000),
@@ -34,44 +34,34 @@ def micro_credits(cost: int, price: int, increment: int, minimum: int) -> int:
         (1_000_000, 1_000_000),
         (1_000_001, 1_250_000),
         (3_141_592_653, 3_141_750_000),
-    ],
-)
-async def test_default_rounding(
-    credits: Credits, accounts: Accounts, cost: int, amount: int
-) -> None:
-    project = await accounts.project()
-    assert await credits.from_cost(project, cost) == amount
+    ):
+        assert await credits.from_cost(project, cost) == amount
 
 
-@pytest.mark.parametrize(
-    ("price", "increment", "minimum"),
-    [
+async def test_equals_exact_arithmetic(database: Database, accounts: Accounts) -> None:
+    for price, increment, minimum in (
         (1_000_000, 250_000, 250_000),
         (1, 1, 0),
         (3, 7, 11),
         (999_983, 250_000, 1_000_000),
         (1_000_000, 1_000_000_000_000, 0),
         (1_000_000_000_000_000, 1, 1_000_000_000_000),
-    ],
-)
-async def test_equals_exact_arithmetic(
-    database: Database, accounts: Accounts, price: int, increment: int, minimum: int
-) -> None:
-    project = await accounts.project(
-        nanodollars_per_credit=price, increment=increment, minimum_charge=minimum
-    )
-    chance = Random(price + increment)
-    # As far as the answer stays within the limit, and around whole increments.
-    top = (LARGEST - increment) * price // 1_000_000
-    costs = [chance.randrange(min(top, 10**magnitude)) for magnitude in range(1, 19)] * 10
-    edge = max(1, increment * price // 1_000_000)
-    costs += [0, 1, edge - 1, edge, edge + 1, 2 * edge, 2 * edge + 1]
-    rows = await database.fetch(
-        "select credits.from_cost($1, c) from unnest($2::bigint[]) as c", project, costs
-    )
-    assert [row[0] for row in rows] == [
-        micro_credits(cost, price, increment, minimum) for cost in costs
-    ]
+    ):
+        project = await accounts.project(
+            nanodollars_per_credit=price, increment=increment, minimum_charge=minimum
+        )
+        chance = Random(price + increment)
+        # As far as the answer stays within the limit, and around whole increments.
+        top = (LARGEST - increment) * price // 1_000_000
+        costs = [chance.randrange(min(top, 10**magnitude)) for magnitude in range(1, 19)] * 10
+        edge = max(1, increment * price // 1_000_000)
+        costs += [0, 1, edge - 1, edge, edge + 1, 2 * edge, 2 * edge + 1]
+        rows = await database.fetch(
+            "select credits.from_cost($1, c) from unnest($2::bigint[]) as c", project, costs
+        )
+        assert [row[0] for row in rows] == [
+            micro_credits(cost, price, increment, minimum) for cost in costs
+        ]
 
 
 async def test_minimum_need_not_be_a_whole_increment(credits: Credits, accounts: Accounts) -> None:
@@ -100,16 +90,14 @@ async def test_largest_amount(credits: Credits, accounts: Accounts) -> None:
         }
 
 
-@pytest.mark.parametrize("cost", [-1, -9_223_372_036_854_775_808, None])
-async def test_cost_below_zero_or_missing(
-    database: Database, accounts: Accounts, cost: int | None
-) -> None:
+async def test_cost_below_zero_or_missing(database: Database, accounts: Accounts) -> None:
     project = await accounts.project()
     before = await accounts.snapshot()
-    with pytest.raises(Refusal) as refused:
-        await database.value("select credits.from_cost($1, $2)", project, cost)
-    assert refused.value.code == "VALIDATION_ERROR"
-    assert refused.value.facts == {"field": "costNanodollars", "reason": "must be at least 0"}
+    for cost in (-1, -9_223_372_036_854_775_808, None):
+        with pytest.raises(Refusal) as refused:
+            await database.value("select credits.from_cost($1, $2)", project, cost)
+        assert refused.value.code == "VALIDATION_ERROR"
+        assert refused.value.facts == {"field": "costNanodollars", "reason": "must be at least 0"}
     assert await accounts.snapshot() == before
 
 

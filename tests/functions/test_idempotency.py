@@ -94,9 +94,9 @@ async def test_scopes_know_nothing_of_each_other(database: Database) -> None:
     assert await begin(database, "k", OTHER, scope="two") == (True, b"two")
 
 
-@pytest.mark.parametrize("key", [None, "", "k" * 256])
-async def test_malformed_key(database: Database, admin: Connection, key: str | None) -> None:
-    assert await refused(database, admin, key) == ("VALIDATION_ERROR", BAD_KEY)
+async def test_malformed_key(database: Database, admin: Connection) -> None:
+    for key in (None, "", "k" * 256):
+        assert await refused(database, admin, key) == ("VALIDATION_ERROR", BAD_KEY)
 
 
 async def test_longest_key(database: Database) -> None:

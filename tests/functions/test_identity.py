@@ -102,35 +102,31 @@ async def test_project_has_a_policy_from_the_start(
     )
 
 
-@pytest.mark.parametrize("slug", ["a", "0", "a" * 63, "a-b--c-"])
-async def test_slug_that_will_do(database: Database, slug: str) -> None:
-    assert (await call(database, "create_project", slug=slug, name="A"))["slug"] == slug
+async def test_slugs(database: Database, admin: Connection) -> None:
+    for slug in ("a", "0", "a" * 63, "a-b--c-"):
+        row = await call(database, "create_project", slug=slug, name="A")
+        assert row["slug"] == slug
+    for bad in (None, "", "-a", "a" * 64, "Acme", "a_b", "a b", "a\n", "\u00e4", "a/b"):
+        assert await refuse(database, admin, "create_project", slug=bad, name="A") == (
+            "VALIDATION_ERROR",
+            BAD_SLUG,
+        )
 
 
-@pytest.mark.parametrize(
-    "slug", [None, "", "-a", "a" * 64, "Acme", "a_b", "a b", "a\n", "\u00e4", "a/b"]
-)
-async def test_slug_that_will_not(database: Database, admin: Connection, slug: str | None) -> None:
-    assert await refuse(database, admin, "create_project", slug=slug, name="A") == (
-        "VALIDATION_ERROR",
-        BAD_SLUG,
-    )
-
-
-@pytest.mark.parametrize("name", [None, "", "   ", "n" * 201])
 async def test_every_name_is_checked(
-    database: Database, admin: Connection, accounts: Accounts, name: str | None
+    database: Database, admin: Connection, accounts: Accounts
 ) -> None:
     project = await accounts.project()
-    for function, arguments in (
-        ("create_project", {"slug": "acme", "name": name}),
-        ("create_organization", {"project_id": project, "name": name}),
-        ("create_api_key", key_arguments(project, name=name)),
-    ):
-        assert await refuse(database, admin, function, **arguments) == (
-            "VALIDATION_ERROR",
-            BAD_NAME,
-        )
+    for name in (None, "", "   ", "n" * 201):
+        for function, arguments in (
+            ("create_project", {"slug": "acme", "name": name}),
+            ("create_organization", {"project_id": project, "name": name}),
+            ("create_api_key", key_arguments(project, name=name)),
+        ):
+            assert await refuse(database, admin, function, **arguments) == (
+                "VALIDATION_ERROR",
+                BAD_NAME,
+            )
 
 
 async def test_slug_that_is_taken(database: Database, admin: Connection) -> None:

@@ -1,14 +1,14 @@
 """credits.next_boundary, against an oracle that counts months from the anchor."""
 
-import calendar
-from datetime import UTC, datetime, time
+from datetime import datetime, time
+from itertools import product
 
 import asyncpg
-import pytest
 
 from app.core.database import Database
 from app.credits import Credits
 from tests.conftest import Servers
+from tests.functions.grants import boundaries
 from tests.support.clock import utc
 
 ZONES = (
@@ -18,19 +18,10 @@ ZONES = (
     "Europe/Berlin",
     "Asia/Kathmandu",  # a quarter of an hour off
 )
+STYLES = ("ISO, MDY", "SQL, DMY", "German, DMY", "Postgres, YMD")
 EVERY = (
     "select credits.next_boundary(b.at, b.day) from unnest($1::timestamptz[], $2::int[]) b(at, day)"
 )
-
-
-def boundaries(year: int, anchor_day: int, at: time, months: int) -> list[datetime]:
-    """Return the boundaries from January on, each counted from the anchor alone."""
-    return [
-        datetime.combine(
-            datetime(y, m, min(anchor_day, calendar.monthrange(y, m)[1]), tzinfo=UTC), at, UTC
-        )
-        for y, m in ((year + n // 12, n % 12 + 1) for n in range(months))
-    ]
 
 
 async def test_every_anchor_over_a_hundred_years(database: Database) -> None:
@@ -62,9 +53,8 @@ async def test_the_31st_is_clamped_and_comes_back(credits: Credits) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("start", "anchor", "end"),
-    [
+async def test_edges_of_the_calendar(credits: Credits) -> None:
+    for start, anchor, end in (
         ("2027-01-31 00:00", 31, "2027-02-28 00:00"),
         ("2100-01-30 00:00", 30, "2100-02-28 00:00"),  # a century without a leap day
         ("2000-01-29 00:00", 29, "2000-02-29 00:00"),  # and one with it
@@ -74,32 +64,25 @@ async def test_the_31st_is_clamped_and_comes_back(credits: Credits) -> None:
         ("9998-12-31 12:00", 31, "9999-01-31 12:00"),
         # A period that began on a clamped day ends on the anchor day again.
         ("2026-02-28 12:00", 30, "2026-03-30 12:00"),
-    ],
-)
-async def test_boundary(credits: Credits, start: str, anchor: int, end: str) -> None:
-    assert await credits.next_boundary(utc(start), anchor) == utc(end)
+    ):
+        assert await credits.next_boundary(utc(start), anchor) == utc(end)
 
 
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("style", ["ISO, MDY", "SQL, DMY", "German, DMY", "Postgres, YMD"])
-async def test_the_session_has_no_say(
-    servers: Servers, database_name: str, zone: str, style: str
-) -> None:
+async def test_the_session_has_no_say(servers: Servers, database_name: str) -> None:
     # Just before and after midnight, and through the hours that clocks skip and repeat.
     at = [time(0, 0, 1), time(1, 30), time(2, 30), time(23, 59, 59)]
     lines = [(a, boundaries(2027, a, t, 30)) for a in (1, 28, 29, 30, 31) for t in at]
-    session = await asyncpg.connect(
-        servers.app_url(database_name), server_settings={"timezone": zone, "datestyle": style}
-    )
-    try:
-        rows = await session.fetch(
-            EVERY,
-            [at for _, line in lines for at in line[:-1]],
-            [anchor for anchor, line in lines for _ in line[:-1]],
+    starts = [at for _, line in lines for at in line[:-1]]
+    anchors = [anchor for anchor, line in lines for _ in line[:-1]]
+    for zone, style in product(ZONES, STYLES):
+        session = await asyncpg.connect(
+            servers.app_url(database_name), server_settings={"timezone": zone, "datestyle": style}
         )
-    finally:
-        await session.close()
-    assert [row[0] for row in rows] == [at for _, line in lines for at in line[1:]]
+        try:
+            rows = await session.fetch(EVERY, starts, anchors)
+        finally:
+            await session.close()
+        assert [row[0] for row in rows] == [at for _, line in lines for at in line[1:]]
 
 
 async def test_null_is_null(database: Database) -> None:

@@ -1,11 +1,10 @@
 """credits.open_account."""
 
 from datetime import timedelta
-from typing import Any
+from itertools import product
 from uuid import UUID, uuid4
 
 import asyncpg
-import pytest
 
 from app.credits import Credits
 from app.credits.rows import Actor, Opened
@@ -160,29 +159,21 @@ async def test_unlimited_account_gets_a_block(
     assert (row.balance.period_grant, row.balance.monthly) == (-1, UNLIMITED_BLOCK)
 
 
-@pytest.mark.parametrize(
-    ("funded_until", "monthly"),
-    [
+async def test_first_month_is_granted_only_if_funded(
+    credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    project = await accounts.project(period_grant=100 * CREDIT, welcome_grant=20 * CREDIT)
+    for funded_until, monthly in (
         (NOW - timedelta(days=1), 0),
         (NOW, 0),  # a month is granted if it begins before the end of funding
         (NOW + timedelta(microseconds=1), 100 * CREDIT),
         (None, 100 * CREDIT),
-    ],
-)
-async def test_first_month_is_granted_only_if_funded(
-    credits: Credits,
-    accounts: Accounts,
-    admin: Connection,
-    clock: Clock,
-    funded_until: Any,
-    monthly: int,
-) -> None:
-    await clock.set(NOW)
-    project = await accounts.project(period_grant=100 * CREDIT, welcome_grant=20 * CREDIT)
-    account = await organization(admin, project)
-    row = await credits.open_account(account, project, funded_until=funded_until)
-    assert (row.balance.monthly, row.balance.bonus) == (monthly, 20 * CREDIT)
-    assert (await stored(admin, account))["funded_until"] == funded_until
+    ):
+        account = await organization(admin, project)
+        row = await credits.open_account(account, project, funded_until=funded_until)
+        assert (row.balance.monthly, row.balance.bonus) == (monthly, 20 * CREDIT)
+        assert (await stored(admin, account))["funded_until"] == funded_until
 
 
 async def test_open_again_changes_nothing(
@@ -222,40 +213,32 @@ async def test_a_project_without_a_policy_is_unknown(
         await credits.open_account(account, project)
 
 
-@pytest.mark.parametrize(
-    ("at", "anchor", "end"),
-    [
-        ("2026-01-31 10:00", 31, "2026-02-28 10:00"),
-        ("2028-01-31 10:00", 31, "2028-02-29 10:00"),
-        ("2026-12-31 23:59:59.999999", 31, "2027-01-31 23:59:59.999999"),
-        ("2026-02-28 00:00", 28, "2026-03-28 00:00"),
-    ],
-)
-@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Niue"])
 async def test_anchor_day_is_that_of_utc_whatever_the_session_says(
-    servers: Servers,
-    database_name: str,
-    accounts: Accounts,
-    admin: Connection,
-    clock: Clock,
-    at: str,
-    anchor: int,
-    end: str,
-    zone: str,
+    servers: Servers, database_name: str, accounts: Accounts, admin: Connection, clock: Clock
 ) -> None:
-    await clock.set(utc(at))
     project = await accounts.project(period_grant=CREDIT)
-    account = await organization(admin, project)
-    session = await asyncpg.connect(
-        servers.app_url(database_name), server_settings={"timezone": zone, "datestyle": "SQL, DMY"}
-    )
-    try:
-        await session.execute("select credits.open_account($1, $2)", account, project)
-    finally:
-        await session.close()
-    row = await stored(admin, account)
-    assert (row["period_start"], row["period_end"], row["anchor_day"]) == (
-        utc(at),
-        utc(end),
-        anchor,
-    )
+    for zone, (at, anchor, end) in product(
+        ("UTC", "Pacific/Kiritimati", "Pacific/Niue"),
+        (
+            ("2026-01-31 10:00", 31, "2026-02-28 10:00"),
+            ("2028-01-31 10:00", 31, "2028-02-29 10:00"),
+            ("2026-12-31 23:59:59.999999", 31, "2027-01-31 23:59:59.999999"),
+            ("2026-02-28 00:00", 28, "2026-03-28 00:00"),
+        ),
+    ):
+        await clock.set(utc(at))
+        account = await organization(admin, project)
+        session = await asyncpg.connect(
+            servers.app_url(database_name),
+            server_settings={"timezone": zone, "datestyle": "SQL, DMY"},
+        )
+        try:
+            await session.execute("select credits.open_account($1, $2)", account, project)
+        finally:
+            await session.close()
+        row = await stored(admin, account)
+        assert (row["period_start"], row["period_end"], row["anchor_day"]) == (
+            utc(at),
+            utc(end),
+            anchor,
+        )

@@ -161,7 +161,7 @@ async def test_refund_ends_with_the_grant_but_lasts_30_days(
 ) -> None:
     await clock.set(NOW)
     account = await accounts.open()
-    await top_up(credits, account, 10, "g", expires_at=ends and NOW + ends)
+    await top_up(credits, account, 10, "g", expires_at=None if ends is None else NOW + ends)
     spent = await credits.deduct(account, 6 * CREDIT, "spent")
     await clock.advance(HOUR)
     row = await credits.refund(account, "k", version=spent.version)

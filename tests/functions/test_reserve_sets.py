@@ -61,24 +61,25 @@ async def test_a_refused_row_of_a_set_names_no_reservation(
     credits: Credits, accounts: Accounts
 ) -> None:
     account = await accounts.open(10)
+    await credits.reserve(account, ReserveRequest("seen", CREDIT))
     [row, last] = await credits.reserve_set(
-        account, [ReserveRequest("a", 0), ReserveRequest("b", CREDIT)]
+        account, [ReserveRequest("seen", 2 * CREDIT), ReserveRequest("b", CREDIT)]
     )
     none: Any = None
     assert row == Reserved(
         ordinal=1,
-        outcome="VALIDATION_ERROR",
-        facts=BAD_AMOUNT,
+        outcome="DUPLICATE_REQUEST",
+        facts={"idempotencyKey": "seen"},
         replayed=False,
         reservation_id=none,
         status=none,
         amount=none,
         expires_at=none,
         version=none,
-        version_before=2,
+        version_before=3,
         balance=None,
     )
-    assert (last.outcome, last.version) == ("OK", 3)
+    assert (last.outcome, last.version) == ("OK", 4)
 
 
 async def test_bad_neighbours_leave_a_good_request_alone(
@@ -237,8 +238,10 @@ async def test_a_set_has_1_to_256_requests(
 ) -> None:
     account = await accounts.open(1)
     requests = [ReserveRequest(f"k{n}", n + 1) for n in range(257)]
-    async with refused(accounts, "VALIDATION_ERROR", BAD_SET):
-        await credits.reserve_set(account, [])
+    nothing: list[Any] = [[], None]
+    for none in nothing:
+        async with refused(accounts, "VALIDATION_ERROR", BAD_SET):
+            await credits.reserve_set(account, none)
     async with refused(accounts, "VALIDATION_ERROR", BAD_SET):
         await credits.reserve_set(account, requests)
     rows = await credits.reserve_set(account, requests[:256])

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.credits import Credits, ReleaseRequest, ReserveRequest, SettleRequest
+from app.credits import Credits, ReserveRequest, SettleRequest
 from db.driver import Connection
 from tests.functions.books import (
     LARGEST,
@@ -16,7 +16,7 @@ from tests.functions.books import (
     versions,
 )
 from tests.support.accounts import CREDIT, Accounts
-from tests.support.clock import Clock, utc
+from tests.support.clock import Clock
 
 # What an unlimited account is granted at a time: a thousand million credits.
 BLOCK = 10**15
@@ -116,6 +116,18 @@ async def test_a_reserve_that_does_not_fall_short_leaves_the_overdue_to_the_swee
     row = await credits.reserve(account, ReserveRequest("k", 6 * CREDIT))
     assert (row.version_before, row.version) == (3, 4)
     assert figures(row.balance) == (0, 10 * CREDIT, 0)
+    assert (await reservation(admin, late.reservation_id))["status"] == "pending"
+
+
+async def test_the_overdraft_is_spent_before_anything_overdue_is_looked_for(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(10, overdraft=5)
+    late = await credits.reserve(account, ReserveRequest("late", 4 * CREDIT, 60))
+    await clock.advance(timedelta(seconds=60))
+    row = await credits.reserve(account, ReserveRequest("k", 11 * CREDIT))
+    assert figures(row.balance) == (0, 15 * CREDIT, 5 * CREDIT)
     assert (await reservation(admin, late.reservation_id))["status"] == "pending"
 
 
@@ -251,33 +263,3 @@ async def test_a_reserve_works_what_has_come_due_before_it_decides(
     assert (row.version_before, row.version) == (3, 7)
     assert figures(row.balance) == (0, 10 * CREDIT, 0)
     assert await versions(admin, account) == [1, 2, 3, 4, 5, 6, 7]
-
-
-async def test_an_account_too_far_behind_is_busy_until_it_has_caught_up(
-    credits: Credits, accounts: Accounts, clock: Clock
-) -> None:
-    await clock.set(utc("2015-01-10 10:00"))
-    account = await accounts.open(10)
-    # 132 months later: a call works 120 of them.
-    await clock.set(utc("2026-01-10 10:00"))
-    request = ReserveRequest("k", CREDIT)
-    [busy] = await credits.reserve_set(account, [request])
-    assert (busy.outcome, busy.facts) == ("BUSY", {})
-    assert busy.balance is not None
-    assert busy.balance.balance_version == 2 + 120
-    assert figures(busy.balance) == (10 * CREDIT, 0, 0)
-    row = await credits.reserve(account, request)
-    assert (row.version_before, row.version) == (2 + 120, 2 + 132 + 1)
-
-
-async def test_a_replay_on_an_account_too_far_behind_is_answered(
-    credits: Credits, accounts: Accounts, clock: Clock
-) -> None:
-    await clock.set(utc("2015-01-10 10:00"))
-    account = await accounts.open(10)
-    request = ReserveRequest("k", CREDIT)
-    first = await credits.reserve(account, request)
-    await credits.release(account, ReleaseRequest(first.reservation_id))
-    await clock.set(utc("2026-01-10 10:00"))
-    again = await credits.reserve(account, request)
-    assert (again.replayed, again.status) == (True, "released")

@@ -142,7 +142,7 @@ async def test_an_absurd_settle_is_kept_as_a_finding_once_and_the_reservation_st
     await clock.set(NOW)
     account = await accounts.open(10)
     first = await opened(credits, account, CREDIT)
-    for amount in (FLOOR + 1, FLOOR + 2, FLOOR + 1):
+    for amount in (FLOOR + 1, FLOOR + 1, FLOOR + 2):
         async with refused(
             accounts,
             "SETTLE_AMOUNT_IMPLAUSIBLE",

@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx import AsyncClient
+
+from app.identity.keys import is_well_formed
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
 ADDRESS = "127.0.0.1:8000"
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 20.0
@@ -75,7 +79,8 @@ async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev]:
 
 def block(language: str, name: str) -> str:
     """Return the block that is fenced as ```language name."""
-    [text] = re.findall(rf"^```{language} {name}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    fenced = rf"^```{language} {name}\n(.*?)^```$"
+    [text] = re.findall(fenced, README + OPERATIONS, re.MULTILINE | re.DOTALL)
     return str(text)
 
 
@@ -119,11 +124,14 @@ def is_as_told(told: Any, real: Any) -> bool:
 async def next_event(process: Process) -> dict[str, Any]:
     """Return what the next server-sent event carries."""
     assert process.stdout is not None
+    lines: list[str] = []
     async with asyncio.timeout(ANSWER_SECONDS):
-        event = await process.stdout.readuntil(b"\n\n")
-        while event.startswith(b":"):  # a heartbeat
-            event = await process.stdout.readuntil(b"\n\n")
-    name, data = event.decode().strip().split("\n")
+        while lines[-1:] != [""]:
+            line = (await process.stdout.readline()).decode().rstrip("\r\n")
+            # Comments are heartbeats; an empty line ends an event, and nothing else.
+            if not line.startswith(":") and (line or lines):
+                lines.append(line)
+    name, data, _ = lines
     assert name == "event: next"
     received: dict[str, Any] = json.loads(data.removeprefix("data: "))
     return received
@@ -180,7 +188,20 @@ async def test_the_query_that_dev_prints_works_as_printed(dev: Dev) -> None:
     }
 
 
+@needs_curl
+async def test_the_first_key_is_made_as_the_page_on_operations_says(dev: Dev) -> None:
+    admin = {"Authorization": f"Bearer {dev.line('Admin key')}"}
+    async with AsyncClient(base_url=f"http://{dev.address}", headers=admin) as client:
+        asked = await client.post("/graphql", json={"query": "{ projects { nodes { id } } }"})
+        [project] = asked.json()["data"]["projects"]["nodes"]
+    made = await answer(dev, "firstkey", ADMIN=dev.line("Admin key"), PROJECT=project["id"])
+    created = made["data"]["createProjectKey"]
+    assert created.keys() == {"__typename", "secret"}
+    assert is_well_formed(created["secret"])
+
+
 def test_every_block_that_a_reader_is_to_paste_is_run() -> None:
-    named = re.findall(r"^```sh (\w+)$", README, re.MULTILINE)
-    assert named == ["query", "subscription", "reserve", "settle", "refusal"]
-    assert re.findall(r"^```(?:sh|bash|shell|console)$", README, re.MULTILINE) == []
+    named = re.findall(r"^```sh (\w+)$", README + OPERATIONS, re.MULTILINE)
+    assert named == ["query", "subscription", "reserve", "settle", "refusal", "firstkey"]
+    unnamed = re.findall(r"^```(?:sh|bash|shell|console)$", README + OPERATIONS, re.MULTILINE)
+    assert unnamed == []

@@ -31,7 +31,7 @@ begin
     where (g.remaining = g.amount - coalesce(d.amount, 0)) is not true;
 
     -- Drawn after it took effect; not after its end, but for a reservation opened before;
-    -- and it expires no earlier than it should.
+    -- and it expires no earlier than it should, nor later unless it had lapsed.
     return query
     with drawn as (
         select t.account_id, t.version, t.type, t.created_at, t.reservation_id,
@@ -44,7 +44,11 @@ begin
                 d.amount > 0
                 and t.version >= g.version
                 and t.created_at >= g.effective_at
-                and (t.type = 'expiration') = coalesce(t.created_at >= g.expires_at, false)
+                and case
+                    when t.operation = 'expire_grant' then t.created_at = g.expires_at
+                    when t.type = 'expiration' then t.created_at >= g.expires_at
+                    else coalesce(t.created_at < g.expires_at, true)
+                end
             ) is not true
     )
     select d.account_id, 'draw_time', 'transaction ' || d.version,

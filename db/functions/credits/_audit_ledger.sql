@@ -16,7 +16,7 @@ begin
     -- Kept, because what a row drew is asked for more than once.
     with booked as materialized (
         select
-            t.account_id, t.version, t.type, t.amount,
+            t.account_id, t.version, t.type, t.operation, t.amount,
             t.available_after, t.reserved_after, t.overage_after,
             t.grant_id, t.drawn_grant_ids,
             t.available_after::numeric + t.reserved_after - t.overage_after as net,
@@ -52,11 +52,15 @@ begin
                     l.drawn_grant_ids is null or l.drawn_grant_ids = array[l.grant_id]
                 when l.type in ('expiration', 'plan_change') then
                     l.drawn_grant_ids = array[l.grant_id] and l.drawn = -l.amount
-                -- What an administrator takes out was there to be taken: never debt.
                 when l.type = 'admin_adjustment' then
-                    l.drawn = -l.amount and l.overage_after = 0
+                    l.drawn = -l.amount
                 else l.drawn <= -l.amount
-            end is true as is_drawn
+            end is true as is_drawn,
+            -- What expires on time or is taken out or back was not reserved: it leaves no debt.
+            l.overage_after = 0
+                or l.amount >= 0
+                or not (l.type in ('admin_adjustment', 'plan_change')
+                    or l.operation = 'expire_grant') as is_free
         from line as l
     ),
     debts as (
@@ -86,11 +90,12 @@ begin
         (
             'drawn', j.is_drawn,
             format('what %s of %s draws, from grant %s', j.type, j.amount, j.grant_id),
-            format('%s from %s, overage %s', j.drawn, j.drawn_grant_ids, j.overage_after)
-        )
+            format('%s from %s', j.drawn, j.drawn_grant_ids)
+        ),
+        ('unreserved', j.is_free, 'no overage after it', j.overage_after::text)
     ) as f (invariant, holds, expected, actual)
     where not (
-            j.moved = j.amount and j.has_sign and j.is_drawn
+            j.moved = j.amount and j.has_sign and j.is_drawn and j.is_free
             and (j.available_after = 0 or j.overage_after = 0)
             and least(j.available_after, j.reserved_after, j.overage_after) >= 0
         )

@@ -25,8 +25,9 @@ begin
     where (f.amount <= -t.amount) is not true;
 
     -- A void adds up, and of one grant no more is asked back than it had. What was taken and
-    -- what became debt are ledger rows of their own, the debt the later of the two; a grant
-    -- canceled before it took effect is a change instead.
+    -- what became debt are ledger rows of their own, the debt the later of the two. Taken is
+    -- only what was not reserved: it leaves no debt. A grant canceled before it took effect is
+    -- a change instead.
     return query
     with voids as (
         select v.*, g.amount as given, g.version as given_version, g.state,
@@ -61,14 +62,14 @@ begin
         join credits.grants as g
             on g.account_id = v.account_id and g.id = v.grant_id and g.version is not null
         cross join lateral (values
-            (v.version - (v.overage_added > 0)::int, v.taken, true),
+            (v.version::numeric - (v.overage_added > 0)::int, v.taken, true),
             (v.version, v.overage_added, false)
         ) as w (version, amount, is_taken)
         where w.amount > 0 and (p_account_id is null or v.account_id = p_account_id)
     ),
     booked as (
         select t.account_id, t.version, t.grant_id, t.amount, t.operation, t.drawn_grant_ids,
-            t.drawn_amounts
+            t.drawn_amounts, t.overage_after
         from credits.transactions as t
         where t.type = 'void' and (p_account_id is null or t.account_id = p_account_id)
     )
@@ -79,8 +80,8 @@ begin
         case when s.version is null then 'a void'
             else format('%s at version %s of grant %s', s.amount, s.version, s.grant_id) end,
         case when b.version is null or s.version is null then 'none, or another''s'
-            else format('%s at version %s of grant %s, drawn %s', -b.amount, b.version,
-                b.grant_id, b.drawn_amounts) end
+            else format('%s at version %s of grant %s, drawn %s, overage %s', -b.amount,
+                b.version, b.grant_id, b.drawn_amounts, b.overage_after) end
     from said as s
     full join booked as b
         on b.account_id = s.account_id and b.version = s.version and b.grant_id = s.grant_id
@@ -91,6 +92,7 @@ begin
             and (not s.is_taken or (
                 b.drawn_grant_ids = array[s.grant_id]
                 and b.drawn_amounts = array[s.amount::bigint]
+                and b.overage_after = 0
             ))
         ) is not true;
 
@@ -104,7 +106,7 @@ begin
             and (p_account_id is null or g.account_id = p_account_id)
     ),
     noted as (
-        select c.account_id, c.version, c.before
+        select c.account_id, c.version, c.before, c.after
         from credits.account_changes as c
         where c.operation = 'cancel_grant'
             and (p_account_id is null or c.account_id = p_account_id)
@@ -114,9 +116,12 @@ begin
         case when g.id is null then 'change ' || n.version else 'grant ' || g.id end,
         case when g.id is null then 'a grant and its void'
             else format('a change and a void of %s at version %s', g.amount, g.version) end,
-        coalesce(n.before::text, 'none')
+        format('%s to %s', coalesce(n.before::text, 'none'), coalesce(n.after::text, 'none'))
     from canceled as g
     full join noted as n on n.account_id = g.account_id and n.version = g.version
-    where (n.before = jsonb_build_object('grantId', g.id, 'amount', g.amount)) is not true;
+    where (
+            n.before = jsonb_build_object('grantId', g.id, 'amount', g.amount)
+            and n.after is null
+        ) is not true;
 end
 $$;

@@ -13,11 +13,11 @@ as $$
 begin
     return query
     with raised as (
-        select e.account_id, e.version, e.created_at,
-            e.amount - coalesce(
+        select e.account_id, e.version, e.created_at, e.amount,
+            coalesce(
                 lag(e.amount) over (
                     partition by e.account_id, e.reservation_id order by e.version),
-                r.requested_amount) as more
+                r.requested_amount) as amount_last
         from credits.reservation_extensions as e
         left join credits.reservations as r
             on r.account_id = e.account_id and r.id = e.reservation_id
@@ -55,33 +55,39 @@ begin
         where r.settled_version <> r.closed_version and r.settled_amount = 0
             and (p_account_id is null or r.account_id = p_account_id)
         union all
-        select x.account_id, x.version, 'extension', null, true, x.created_at, x.more,
-            null, null, x.more > 0
+        select x.account_id, x.version, 'extension', null, true, x.created_at, x.amount,
+            null, null, x.amount > x.amount_last
+        from raised as x
+        union all
+        select x.account_id, x.version, 'extension', null, false, x.created_at, -x.amount_last,
+            null, null, false
         from raised as x
         union all
         select c.account_id, c.version, 'change', null, true,
             -- The first period begins a moment before its account is locked.
-            case when c.operation <> 'open_account' then c.created_at end,
+            case c.operation when 'open_account' then a.created_at else c.created_at end,
             null, null, null, false
         from credits.account_changes as c
+        left join credits.accounts as a on a.account_id = c.account_id
         where p_account_id is null or c.account_id = p_account_id
         union all
-        select a.account_id, a.version + 1, 'end', null, true, a.clock_at, null, null, null,
-            false
+        select a.account_id, least(a.version, 9223372036854775806) + 1, 'end', null, true,
+            a.clock_at, null, null, null, false
         from credits.accounts as a
         where p_account_id is null or a.account_id = p_account_id
     ),
     line as materialized (
+        -- Sums and steps are numeric: what was tampered with must not overflow them.
         select
             e.*,
-            lag(e.version, 1, 0::bigint) over place as version_last,
+            lag(e.version::numeric, 1, 0::numeric) over place as version_last,
             lag(e.at) over place as at_last,
             coalesce(sum(e.reserves) over replay, 0) as reserved,
             coalesce(sum(e.amount) over replay, 0) as net
         from events as e
         window
             replay as (partition by e.account_id order by e.version),
-            place as (partition by e.account_id order by e.version, e.claims desc, e.kind)
+            place as (partition by e.account_id order by e.version, e.claims desc, e.kind, e.id)
     ),
     drift as (
         select

@@ -27,6 +27,8 @@ begin
             union all
             select t.* from credits._audit_terms(p_account_id) as t
             union all
+            select a.* from credits._audit_allowances(p_account_id) as a
+            union all
             select l.* from credits._audit_ledger(p_account_id) as l
             union all
             select v.* from credits._audit_versions(p_account_id) as v

@@ -26,16 +26,18 @@ begin
     select
         coalesce(s.account_id, r.account_id) as account_id,
         'usage',
-        case when r.id is null then 'transaction ' || s.version else 'record ' || r.id end
-            as subject,
-        case when s.version is null then format('a settle at version %s of its own', r.version)
-            else format('%s credits at version %s of reservation %s', s.amount, s.version,
-                s.reservation_id) end,
         case
-            when r.id is null or s.version is null then 'none'
-            else format('%s credits at version %s of reservation %s', r.credits, r.version,
-                r.reservation_id)
-        end
+            when r.id is not null then 'record ' || r.id
+            when s.amount = 0 then 'reservation ' || s.reservation_id
+            else 'transaction ' || s.version
+        end as subject,
+        case when s.version is null
+            then format('a settle or deduction of its own at version %s', r.version)
+            else format('%s micro-credits at version %s%s', s.amount, s.version,
+                ' for reservation ' || s.reservation_id) end,
+        case when r.id is null or s.version is null then 'none'
+            else format('%s micro-credits at version %s%s', r.credits, r.version,
+                ' for reservation ' || r.reservation_id) end
     from credits.settled_amounts(p_account_id) as s
     full join recorded as r
         on r.account_id = s.account_id and r.version = s.version and r.place = 1

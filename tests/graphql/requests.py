@@ -1,0 +1,128 @@
+"""A valid request for each operation of the contract, and what a refusal must not move."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from app.credits import Credits, ReserveRequest, SettleRequest
+from db.driver import Connection
+from tests.support.accounts import CREDIT
+from tests.support.api import unique
+from tests.support.callers import Tenants
+
+Variables = dict[str, Any]
+_SCHEMAS = ["core", "identity", "credits", "usage", "events"]
+
+
+class Requests:
+    """Builds variables that succeed, making first what they need; each may be sent once."""
+
+    def __init__(self, tenants: Tenants, credits: Credits) -> None:
+        self._tenants = tenants
+        self._credits = credits
+        self._account = tenants.organization
+        self._owing = False
+
+    async def variables(self, operation: str) -> Variables:
+        """Return the variables of a request that an administrator may send."""
+        special: dict[str, Callable[[], Awaitable[Variables]]] = {
+            "extendReservation": self._extend,
+            "settleCredits": self._settle,
+            "releaseCredits": self._release,
+            "refundCredits": self._refund,
+            "voidGrant": self._void,
+            "forgiveOverage": self._forgive,
+        }
+        if operation in special:
+            fields = await special[operation]()
+            return {"input": {"organizationId": str(self._account), **fields}}
+        return self._simple(operation)
+
+    def _simple(self, operation: str) -> Variables:
+        organization = str(self._account)
+        inputs: dict[str, Variables] = {
+            "reserveCredits": {"amount": "1", "idempotencyKey": unique()},
+            "deductCredits": {"amount": "1", "idempotencyKey": unique()},
+            "grantCredits": {"amount": "1", "idempotencyKey": unique()},
+            "adjustCredits": {"amount": "1", "idempotencyKey": unique(), "reason": "a test"},
+            "updateOrganizationSettings": {"overdraftLimit": "5", "idempotencyKey": unique()},
+            "createOrganizationKey": {"name": "Key", "idempotencyKey": unique()},
+        }
+        if operation in inputs:
+            return {"input": {"organizationId": organization, **inputs[operation]}}
+        whole: dict[str, Variables] = {
+            "organization": {"id": organization},
+            "organizations": {},
+            "projects": {},
+            "creditBalanceCheck": {"organizationId": organization, "amount": "1"},
+            "createProject": {
+                "input": {"slug": unique("p"), "name": "Project", "idempotencyKey": unique()}
+            },
+            "createOrganization": {
+                "input": {
+                    "name": "Organization",
+                    "projectId": str(self._tenants.project),
+                    "idempotencyKey": unique(),
+                }
+            },
+            "createProjectKey": {
+                "input": {
+                    "name": "Key",
+                    "projectId": str(self._tenants.project),
+                    "idempotencyKey": unique(),
+                }
+            },
+        }
+        return whole.get(operation, {"organizationId": organization})
+
+    async def reserve(self, amount: int = CREDIT) -> UUID:
+        """Set credits aside; the rest of the set-up of a reservation is its default."""
+        row = await self._credits.reserve(self._account, ReserveRequest(unique(), amount))
+        return row.reservation_id
+
+    async def grant(self, amount: int = CREDIT) -> UUID:
+        """Give credits, and so write a ledger row."""
+        row = await self._credits.issue_grant(self._account, amount, "promotional", unique())
+        return row.grant_id
+
+    async def _extend(self) -> Variables:
+        return {"reservationId": str(await self.reserve()), "amount": "2"}
+
+    async def _settle(self) -> Variables:
+        return {"reservationId": str(await self.reserve()), "amount": "0.5"}
+
+    async def _release(self) -> Variables:
+        return {"reservationId": str(await self.reserve())}
+
+    async def _refund(self) -> Variables:
+        reservation = await self.reserve()
+        await self._credits.settle(self._account, SettleRequest(reservation, CREDIT))
+        return {"reservationId": str(reservation), "idempotencyKey": unique()}
+
+    async def _void(self) -> Variables:
+        return {"grantId": str(await self.grant()), "idempotencyKey": unique()}
+
+    async def _forgive(self) -> Variables:
+        if not self._owing:
+            # More is settled than there is: the account owes from now on.
+            reservation = await self.reserve()
+            await self._credits.settle(self._account, SettleRequest(reservation, 1000 * CREDIT))
+            self._owing = True
+        return {"amount": "0.5", "idempotencyKey": unique(), "reason": "a test"}
+
+
+async def everything(admin: Connection) -> dict[str, list[Record]]:
+    """Return every row of every table: equal ones mean that nothing moved at all."""
+    names = await admin.fetch(
+        "select schemaname || '.' || tablename as name from pg_tables"
+        " where schemaname = any($1) order by 1",
+        _SCHEMAS,
+    )
+    return {
+        row["name"]: await admin.fetch(
+            f"select * from {row['name']} as t order by t::text"  # noqa: S608  # names of tables
+        )
+        for row in names
+    }
