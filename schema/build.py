@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import strawberry
-from graphql import ASTValidationRule, GraphQLError, GraphQLSyntaxError, ValueNode
+from graphql import (
+    ASTValidationRule,
+    GraphQLError,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    ValueNode,
+)
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import (
     AddValidationRules,
@@ -15,6 +21,7 @@ from strawberry.extensions import (
     ValidationCache,
 )
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
 
@@ -111,6 +118,20 @@ class CachedDocuments(ParserCache):
         yield
 
 
+class OneOperation(SchemaExtension):
+    """Refuses several operations of which none is named; the library would run the first."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Count the operations of a document that was parsed."""
+        context = self.execution_context
+        named = context._provided_operation_name is not None  # noqa: SLF001  # no other way
+        definitions = context.graphql_document.definitions if context.graphql_document else ()
+        operations = [node for node in definitions if isinstance(node, OperationDefinitionNode)]
+        if len(operations) > 1 and not named:
+            raise CannotGetOperationTypeError(None)
+        yield
+
+
 class CodedErrors(MaskErrors):
     """Gives every error its code, and hides what is not the client's to read."""
 
@@ -143,6 +164,7 @@ def make_schema(
     )
     extensions: list[type[SchemaExtension] | object] = [
         CodedErrors,
+        OneOperation,
         lambda: AddValidationRules(rules),
         lambda: MaxTokensLimiter(tokens),
         lambda: CachedDocuments(_DOCUMENTS_KEPT),

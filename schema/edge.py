@@ -149,6 +149,9 @@ class Edge(GraphQLRouter[Context, None]):
             max_subscriptions_per_connection=socket_operations,
             allowed_origins=allowed_origins,
         )
+        self.add_api_route(
+            "/graphql", _refuse_method, methods=["DELETE", "HEAD", "OPTIONS", "PATCH", "PUT"]
+        )
         self._body_bytes = body_bytes
         self._ide = ide
         self._events = SSETransport(heartbeat_interval=12)
@@ -255,7 +258,7 @@ class Edge(GraphQLRouter[Context, None]):
         except InvalidOperationTypeError as error:
             raise _not_here(error) from error
         except CannotGetOperationTypeError as error:
-            raise RequestRefused("BAD_REQUEST", error.as_http_error_reason()) from error
+            raise RequestRefused("BAD_REQUEST", f"{error.as_http_error_reason()}.") from error
         return _answer(result, media_type)
 
     def _stream(
@@ -321,10 +324,14 @@ def _not_here(error: InvalidOperationTypeError) -> RequestRefused:
     return RequestRefused("METHOD_NOT_ALLOWED", Allow="POST")
 
 
+async def _refuse_method() -> Response:
+    return refuse(RequestRefused("METHOD_NOT_ALLOWED", Allow="GET, POST"))
+
+
 def _negotiate(request: Request) -> str:
     """Return the first media type of ours that the client accepts, by its preference."""
-    accept = request.headers.get("accept", "").strip()
-    if not accept:
+    accept = ",".join(request.headers.getlist("accept"))
+    if not accept.strip():
         return _JSON
     ranked = sorted(
         (_quality(part) for part in accept.split(",") if part.strip()),

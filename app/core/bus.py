@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as LineLost
 from redis.exceptions import RedisError
 
 from app.core.telemetry import PUBLISH_FAILURES, log
@@ -62,6 +63,8 @@ class Bus:
             socket_connect_timeout=timeout_seconds,
             # The client would reconnect by itself, and nobody would learn of the gap.
             retry=Retry(NoBackoff(), 0, supported_errors=()),
+            # With RESP3 the client (8.1) takes lines from its pool that are closed already.
+            protocol=2,
         )
         self._queue: OrderedDict[str, Message] = OrderedDict()
         self._wake = asyncio.Event()
@@ -132,7 +135,7 @@ class Bus:
                 if self._stopping:
                     return
                 if pause == _FIRST_PAUSE:
-                    log.warning("bus.publish_failed", messages=len(batch), error=repr(error))
+                    log.warning("bus.publish_failed", messages=len(batch), error=_told(error))
                 # Messages gather meanwhile, one for each channel.
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -141,9 +144,17 @@ class Bus:
                 log.exception("bus.publish_broken", messages=len(batch))
 
     async def _send(self, batch: list[tuple[str, Message]]) -> None:
+        encoded = [(channel, message.encode()) for channel, message in batch]
+        try:
+            await self._pipe(encoded)
+        except LineLost:
+            # The line may have died while it was idle; to be told twice does no harm.
+            await self._pipe(encoded)
+
+    async def _pipe(self, encoded: list[tuple[str, bytes]]) -> None:
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for channel, message in batch:
-                pipeline.publish(channel, message.encode())
+            for channel, data in encoded:
+                pipeline.publish(channel, data)
             await pipeline.execute()
 
     # Listening.
@@ -188,7 +199,7 @@ class Bus:
                 await self._listen()
             except Exception as error:  # noqa: BLE001  # listening never ends
                 if self._up or not said:
-                    log.warning("bus.lost", error=repr(error))
+                    log.warning("bus.lost", error=_told(error))
                 said = True
             if self._up:
                 pause = _FIRST_PAUSE
@@ -267,3 +278,7 @@ class Bus:
                 handler(data)
             except Exception:  # noqa: BLE001  # one bad message must not end all listening
                 log.exception("bus.handler_failed", channel=channel)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -205,7 +205,7 @@ class _Traffic:
                 account.refused += 1
                 self._progress.refused += 1
             else:
-                self._fail(account, str(refused))
+                self._fail(account, refused.code)
         except UnansweredError as unanswered:
             self._fail(account, str(unanswered))
         finally:
@@ -248,14 +248,11 @@ class _Traffic:
 
     def _fail(self, account: Account, reason: str) -> None:
         account.failed += 1
-        self._results.failures[reason.partition(":")[0]] += 1
+        self._results.failures[reason] += 1
 
 
 def _judge_books(results: Results) -> list[str]:
-    wrong = [
-        f"{count} calls failed with {reason}: whether they were charged is not known"
-        for reason, count in results.failures.most_common()
-    ]
+    wrong = [f"{count} calls failed: {reason}" for reason, count in results.failures.most_common()]
     for account, record in zip(results.accounts, results.records, strict=True):
         wrong += compare(account, record)
     return wrong

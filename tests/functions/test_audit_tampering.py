@@ -230,6 +230,7 @@ RULES = [
         "refund_of is not null",
     ),
     Tampering(GRANTS, "refund_of = 1", "refund", "'transaction 1'", "refund_of is not null"),
+    Tampering(VOIDS, "version = null", "void", where=f"version is not null and not {OF_CANCELED}"),
     Tampering(GRANTS, "remaining = remaining + 1", "lapsed_held", where="state = 'lapsed'"),
     Tampering(GRANTS, "expires_at = effective_at", "grant_state"),
 ]

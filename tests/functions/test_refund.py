@@ -4,11 +4,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from app.credits import Credits, ReserveRequest, SettleRequest
 from app.credits.rows import Actor, Refunded
 from db.driver import Connection
+from tests.conftest import Servers
 from tests.functions.books import NOW, balance, figures, ledger
 from tests.functions.grants import grant, stored, top_up
 from tests.support.accounts import CREDIT, Accounts
@@ -166,6 +168,27 @@ async def test_refund_ends_with_the_grant_but_lasts_30_days(
     await clock.advance(HOUR)
     row = await credits.refund(account, "k", version=spent.version)
     assert await given(admin, row) == [("paid", 6, 6, refund_ends)]
+
+
+async def test_thirty_days_are_days_of_utc_whatever_the_session_says(
+    servers: Servers, database_name: str, credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    # Berlin's clocks go forward on the way: its thirty days are an hour short.
+    await clock.set(NOW)
+    account = await accounts.open()
+    await top_up(credits, account, 10, "g", expires_at=NOW + HOUR)
+    spent = await credits.deduct(account, 6 * CREDIT, "spent")
+    session = await asyncpg.connect(
+        servers.app_url(database_name), server_settings={"timezone": "Europe/Berlin"}
+    )
+    try:
+        await session.fetch(
+            "select amount from credits.refund($1, 'k', null, $2)", account, spent.version
+        )
+        ends = await session.fetchval("select max(expires_at) from credits.grants")
+    finally:
+        await session.close()
+    assert ends == NOW + THIRTY_DAYS
 
 
 async def test_refund_of_a_grant_that_ended_long_ago(

@@ -7,7 +7,6 @@ before and after; all others look at their own tenants.
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -18,7 +17,7 @@ from db.driver import Connection
 from tests.conftest import Servers
 from tests.graphql.requests import Requests
 from tests.support.accounts import Accounts
-from tests.support.api import Api, serving, settings_for
+from tests.support.api import Api, cloned, serving, settings_for
 from tests.support.callers import Tenants, make_tenants
 from tests.support.clock import Clock
 
@@ -26,14 +25,8 @@ from tests.support.clock import Clock
 @pytest.fixture(scope="module")
 async def database_name(servers: Servers, template: str) -> AsyncIterator[str]:
     """Return the name of a fresh database, dropped after the file."""
-    name = f"exchequer_{uuid4().hex[:12]}"
-    connection = await asyncpg.connect(servers.postgres)
-    try:
-        await connection.execute(f'create database "{name}" template "{template}"')
+    async with cloned(servers, template) as name:
         yield name
-        await connection.execute(f'drop database "{name}" with (force)')
-    finally:
-        await connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +76,8 @@ async def clock(admin: Connection) -> AsyncIterator[Clock]:
 
 
 @pytest.fixture
-async def tenants(database: Database, admin: Connection, accounts: Accounts) -> Tenants:
-    return await make_tenants(database, admin, accounts)
+async def tenants(admin: Connection, accounts: Accounts) -> Tenants:
+    return await make_tenants(admin, accounts)
 
 
 @pytest.fixture

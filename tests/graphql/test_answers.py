@@ -5,7 +5,6 @@ from uuid import UUID
 
 import pytest
 
-from app.core.database import Database
 from db.driver import Connection
 from tests.graphql.requests import Requests
 from tests.support.accounts import CREDIT, Accounts
@@ -32,12 +31,10 @@ ZERO = {
 
 
 @pytest.fixture
-async def tenants(
-    clock: Clock, database: Database, admin: Connection, accounts: Accounts
-) -> Tenants:
+async def tenants(clock: Clock, admin: Connection, accounts: Accounts) -> Tenants:
     """Tenants at an hour that stands still: versions 1 and 2 opened their accounts."""
     await clock.set(NOW)
-    return await make_tenants(database, admin, accounts)
+    return await make_tenants(admin, accounts)
 
 
 def balance(tenants: Tenants, version: int, **figures: Any) -> dict[str, Any]:

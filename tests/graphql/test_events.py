@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from graphql import GraphQLEnumType
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # has no stubs
 
 from app.credits import Credits
 from db.driver import Connection

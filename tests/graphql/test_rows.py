@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from app.core.database import Database
 from db.driver import Connection
 from tests.support.accounts import Accounts
 from tests.support.api import Api, unique
@@ -26,12 +25,10 @@ SUBJECT = {
 
 
 @pytest.fixture
-async def tenants(
-    clock: Clock, database: Database, admin: Connection, accounts: Accounts
-) -> Tenants:
+async def tenants(clock: Clock, admin: Connection, accounts: Accounts) -> Tenants:
     """Tenants at an hour that stands still: versions 1 and 2 opened their accounts."""
     await clock.set(NOW)
-    return await make_tenants(database, admin, accounts)
+    return await make_tenants(admin, accounts)
 
 
 async def transact(api: Api, operation: str, caller: Caller, **fields: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from app.core.database import Database
 from db.driver import Connection
 from tests.graphql.requests import everything
 from tests.support.accounts import Accounts
@@ -17,11 +16,9 @@ START, END = "2026-03-10T10:00:00Z", "2026-04-10T10:00:00Z"
 
 
 @pytest.fixture
-async def tenants(
-    clock: Clock, database: Database, admin: Connection, accounts: Accounts
-) -> Tenants:
+async def tenants(clock: Clock, admin: Connection, accounts: Accounts) -> Tenants:
     await clock.set(NOW)
-    return await make_tenants(database, admin, accounts)
+    return await make_tenants(admin, accounts)
 
 
 async def update(api: Api, tenants: Tenants, **fields: Any) -> dict[str, Any]:

@@ -97,7 +97,9 @@ def test_operations_name_every_metric_and_its_labels() -> None:
     operations = (ROOT / "docs" / "operations.md").read_text("utf-8")
     told = {
         name: set(filter(None, labels.split(", ")))
-        for name, labels in re.findall(r"^\| `(exchequer_\w+)` \| ([^|]*?) ?\| ", operations, re.M)
+        for name, labels in re.findall(
+            r"^\| `(exchequer_\w+)` \| ([^|]*?) ?\| ", operations, re.MULTILINE
+        )
     }
     real = {
         (family.name + "_total" if family.type == "counter" else family.name): set(

@@ -22,6 +22,7 @@ LONG = {
     "schema/credits/types.py",
     "schema/credits/results.py",
     "schema/identity.py",
+    "tests/graphql/test_answers.py",
 }
 
 

@@ -62,6 +62,8 @@ async def faults() -> AsyncIterator[Faults]:
     logging.getLogger().addHandler(handler)
     with structlog.testing.capture_logs() as lines:
         yield found
+    for line in lines:
+        print("LOG", line)  # noqa: T201  # what a failing test shows
 
     def left() -> set["asyncio.Task[Any]"]:
         return asyncio.all_tasks() - before - {asyncio.current_task()}

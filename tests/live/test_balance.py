@@ -6,10 +6,13 @@ import random
 import socket
 from uuid import UUID
 
+import pytest
 from redis.asyncio import Redis
 
-from app.core.database import Database
+from app.core.database import Database, Unavailable
+from app.core.refusals import Refusal
 from app.credits import Credits
+from app.credits.rows import Balance
 from tests.conftest import Servers
 from tests.live.conftest import Start
 from tests.support.accounts import CREDIT, Accounts
@@ -206,3 +209,25 @@ async def test_a_burst_is_pushed_at_most_ten_times_a_second(
         took = loop.time() - began
         assert len(pushes) <= 1 + took * 10
         assert len(pushes) < BURST
+
+
+async def test_a_look_at_postgres_that_fails_is_repeated(
+    live: Start, accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await live(feed_resync_seconds=0.05)
+    account = await accounts.open(10)
+    look = Credits.newer_balances
+    errors: list[Exception] = [Unavailable("down"), Refusal("BUSY"), RuntimeError("a fault")]
+
+    async def fail(self: Credits, known: dict[UUID, int]) -> list[Balance]:
+        if errors:
+            raise errors.pop()
+        return await look(self, known)
+
+    async with server.socket() as client:
+        stream = await client.watch(BALANCE_FIGURES, account)
+        assert (await stream.next())["version"] == 2
+        monkeypatch.setattr(Credits, "newer_balances", fail)
+        await Credits(database).deduct(account, CREDIT, "silent")
+        assert (await stream.next())["version"] == 3
+        assert errors == []

@@ -9,12 +9,7 @@ from app.identity import Identity
 from app.identity.keys import KeyKind, make_key
 from tests.live.conftest import Start
 from tests.support.accounts import Accounts
-from tests.support.live import (
-    BALANCE_FIGURES,
-    RESERVATIONS,
-    TRANSACTIONS,
-    until,
-)
+from tests.support.live import BALANCE_FIGURES, RESERVATIONS, TRANSACTIONS, until
 
 SOON = {"rights_recheck_seconds": 0.1, "key_cache_seconds": 0}
 
@@ -70,7 +65,7 @@ async def test_a_revoked_key_ends_its_streams_though_nothing_moves(
 async def test_nothing_is_pushed_once_the_check_is_due(
     live: Start, accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = await live(**SOON)
+    server = await live(rights_recheck_seconds=0.001, key_cache_seconds=0)
     account = await accounts.open(10)
     secret, key_id = await _key(database, "organization", account, account)
     async with server.socket(secret) as client:

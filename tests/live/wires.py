@@ -1,8 +1,11 @@
 """Redis' line as it goes bad: one that never answers, one that goes dead without a word."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import struct
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 
 class Wire:
@@ -21,6 +24,15 @@ class Wire:
     def cut(self) -> None:
         """Let the lines there are go dead; new ones work."""
         self._dead |= self._writers
+
+    def reset(self) -> None:
+        """End the lines there are by a reset, as a firewall does; new ones work."""
+        for writer in self._writers:
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            writer.transport.abort()
+        self._writers.clear()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -46,9 +58,8 @@ class Wire:
         self._start(self._pass_on(reader, away))
         self._start(self._pass_on(onward, writer))
 
-    def _start(self, work: "asyncio.Future[None] | object") -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]  # a coroutine
-        self._tasks.add(task)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(work))
 
     async def _swallow(self, reader: asyncio.StreamReader) -> None:
         with suppress(OSError):

@@ -5,6 +5,7 @@ the wire is the real thing. Waiting has a limit everywhere, and a limit is never
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -111,6 +112,11 @@ class Socket:
         self._ids = count(1)
         self._reader = asyncio.create_task(self._read())
 
+    @property
+    def operations(self) -> list[str]:
+        """The names of all operations that were begun."""
+        return list(self._queues)
+
     async def subscribe(self, document: str, account_id: UUID) -> tuple[str, Stream]:
         """Start an operation; return its id and what comes of it."""
         name = str(next(self._ids))
@@ -139,13 +145,11 @@ class Socket:
         return self.connection.close_code
 
     async def _read(self) -> None:
-        try:
+        with contextlib.suppress(ConnectionClosed):
             async for text in self.connection:
                 message = json.loads(text)
                 if message.get("id") in self._queues:
                     self._queues[message["id"]].put_nowait(message)
-        except ConnectionClosed:
-            pass
         for queue in self._queues.values():
             queue.put_nowait(None)
 
@@ -187,7 +191,7 @@ class LiveServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=1,
             ws_max_size=self.settings.request_body_bytes,
             ws_ping_interval=20,
             ws_ping_timeout=20,
@@ -216,8 +220,12 @@ class LiveServer:
         return self
 
     async def stop(self) -> None:
-        """Stop gracefully."""
+        """Leave, and let it stop."""
         await self._http.aclose()
+        await self.stop_listening()
+
+    async def stop_listening(self) -> None:
+        """Let it stop gracefully, whoever is still connected."""
         if self._task is not None:
             self._server.should_exit = True
             await self._task

@@ -75,11 +75,11 @@ begin
     )
     select
         coalesce(s.account_id, b.account_id), 'void',
-        case when s.version is null then 'transaction ' || b.version
+        case when s.grant_id is null then 'transaction ' || b.version
             else 'void ' || s.idempotency_key end,
-        case when s.version is null then 'a void'
+        case when s.grant_id is null then 'a void'
             else format('%s at version %s of grant %s', s.amount, s.version, s.grant_id) end,
-        case when b.version is null or s.version is null then 'none, or another''s'
+        case when b.version is null or s.grant_id is null then 'none, or another''s'
             else format('%s at version %s of grant %s, drawn %s, overage %s', -b.amount,
                 b.version, b.grant_id, b.drawn_amounts, b.overage_after) end
     from said as s
