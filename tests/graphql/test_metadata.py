@@ -76,7 +76,8 @@ async def test_metadata_is_an_object(
 ) -> None:
     variables = await requests.variables(operation)
     before = await everything(admin)
-    for metadata in ("x", "", 5, 1.5, True, [], [{}]):
+    shapes: tuple[Any, ...] = ("x", "", 5, 1.5, True, [], [{}])
+    for metadata in shapes:
         variables["input"]["metadata"] = metadata
         result = (await api.run(operation, variables)).result
         assert (result["__typename"], result["field"], result["reason"]) == (
