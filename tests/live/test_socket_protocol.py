@@ -87,7 +87,10 @@ async def test_the_key_of_the_first_message_goes_before_that_of_the_handshake(
 
 
 @pytest.mark.parametrize(
-    "sent", ["Bearer nonsense", "Basic YTpi", f"Bearer {make_key('project').secret}", "Bearer "]
+    "sent",
+    ["Bearer nonsense", "Basic YTpi", f"Bearer {make_key('project').secret}", "Bearer "],
+    # A key is of chance; the names of tests must not be.
+    ids=["mistyped", "basic", "unknown", "empty"],
 )
 async def test_a_bad_key_is_closed_4403(live: Start, sent: str) -> None:
     server = await live()
