@@ -55,8 +55,11 @@ class Subscription(CreditSubscriptions):
     """The subscriptions of all domains."""
 
 
-def coded(error: GraphQLError) -> GraphQLError:
-    """Return an error as a client may see it: a code, a message, never an exception's text."""
+def coded(error: GraphQLError, *, suggest: bool = True) -> GraphQLError:
+    """Return an error as a client may see it: a code, a message, never an exception's text.
+
+    Without suggestions it does not guess at names, which would tell what there is.
+    """
     original = error.original_error
     while isinstance(original, GraphQLError):
         if original.extensions:
@@ -83,7 +86,7 @@ def coded(error: GraphQLError) -> GraphQLError:
     if (request_id := REQUEST_ID.get()) is not None:
         extensions["requestId"] = request_id
     return GraphQLError(
-        message,
+        message if suggest else message.partition(" Did you mean ")[0],
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,
@@ -134,8 +137,12 @@ class OneOperation(SchemaExtension):
 class CodedErrors(MaskErrors):
     """Gives every error its code, and hides what is not the client's to read."""
 
+    def __init__(self, *, suggest: bool) -> None:
+        super().__init__()
+        self._suggest = suggest
+
     def _process_errors(self, errors: list[GraphQLError]) -> list[GraphQLError]:
-        return [coded(error) for error in errors]
+        return [coded(error, suggest=self._suggest) for error in errors]
 
 
 class Schema(strawberry.Schema):
@@ -162,7 +169,7 @@ def make_schema(
         )
     )
     extensions: list[type[SchemaExtension] | object] = [
-        CodedErrors,
+        lambda: CodedErrors(suggest=introspection),
         OneOperation,
         lambda: AddValidationRules(rules),
         lambda: MaxTokensLimiter(tokens),
@@ -174,5 +181,5 @@ def make_schema(
         mutation=Mutation,
         subscription=Subscription,
         extensions=extensions,  # type: ignore[arg-type]  # factories are allowed
-        config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
+        config=StrawberryConfig(scalar_map=SCALARS),
     )

@@ -40,6 +40,7 @@ _JSON = "application/json"
 _GRAPHQL_JSON = "application/graphql-response+json"
 _EVENTS = "text/event-stream"
 _BEARER = "bearer "
+_PATIENCE = 64
 _QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
@@ -224,18 +225,26 @@ class Edge(GraphQLRouter[Context, None]):
         too_large = RequestRefused(
             "PAYLOAD_TOO_LARGE", f"The limit is {self._body_bytes} bytes.", Connection="close"
         )
+        # Who is still sending when a connection ends may not hear the answer: so what is
+        # too large, but not absurdly, is read to its end and thrown away.
+        patience = self._body_bytes * _PATIENCE
         length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._body_bytes:
+        if length.isdigit() and int(length) > patience:
             raise too_large
         body = bytearray()
+        received = 0
         try:
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > self._body_bytes:
+                received += len(chunk)
+                if received <= self._body_bytes:
+                    body += chunk
+                elif received > patience:
                     raise too_large
         except ClientDisconnect as error:
             # No fault of ours; nobody is left to read the answer.
             raise RequestRefused("BAD_REQUEST") from error
+        if received > self._body_bytes:
+            raise too_large
         return bytes(body)
 
     async def _serve(
@@ -258,7 +267,8 @@ class Edge(GraphQLRouter[Context, None]):
         except InvalidOperationTypeError as error:
             raise _not_here(error) from error
         except CannotGetOperationTypeError as error:
-            raise RequestRefused("BAD_REQUEST", f"{error.as_http_error_reason()}.") from error
+            reason = error.as_http_error_reason().rstrip(".")
+            raise RequestRefused("BAD_REQUEST", f"{reason}.") from error
         return _answer(result, media_type)
 
     def _stream(

@@ -63,7 +63,8 @@ class Bus:
             socket_connect_timeout=timeout_seconds,
             # The client would reconnect by itself, and nobody would learn of the gap.
             retry=Retry(NoBackoff(), 0, supported_errors=()),
-            # With RESP3 the client (8.1) takes lines from its pool that are closed already.
+            # With RESP3 the client (8.1) no longer looks whether a line it takes from its pool
+            # is closed, or holds an answer that nobody read.
             protocol=2,
         )
         self._queue: OrderedDict[str, Message] = OrderedDict()

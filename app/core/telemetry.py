@@ -1,6 +1,7 @@
 """Logs and metrics: structured lines with a request id, figures for Prometheus."""
 
 import logging
+import re
 import sys
 from contextvars import ContextVar
 from typing import Any
@@ -33,14 +34,18 @@ OPEN_RESERVATIONS = Gauge(
 )
 REQUESTS = Counter("exchequer_requests_total", "HTTP requests.", ["path", "status"])
 
+# A key stands wherever a client has put it: in a path, for one.
+_KEY_FORM = re.compile(r"exq_[po]_[0-9A-Za-z]+")
 _SECRET_NAMES = frozenset({"authorization", "secret", "password", "key", "token", "cookie"})
 
 
 def redact(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Keep secrets out of logs, whoever put them there."""
-    for name in event:
+    for name, value in event.items():
         if name.lower() in _SECRET_NAMES or name.lower().endswith(("_secret", "_password")):
             event[name] = "[redacted]"
+        elif isinstance(value, str) and "exq_" in value:
+            event[name] = _KEY_FORM.sub("[redacted]", value)
     return event
 
 

@@ -124,8 +124,6 @@ class Watch:
 
     def offer(self, news: News) -> None:
         """Keep what is newer than what was handed out."""
-        if news.version <= self._version:
-            return
         for change in news.changes or ():
             known = self._changes.get(change.id)
             if change.version > (self._version if known is None else known.version):

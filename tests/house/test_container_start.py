@@ -37,7 +37,8 @@ from tests.house.test_containers import (
 pytestmark = pytest.mark.timeout(300)
 
 UNREACHABLE = re.compile(
-    r"error sending request|failed to fetch|dns error|network is unreachable|timed out|offline",
+    r"error sending request|failed to fetch|dns error|timed out"
+    r"|network is unreachable|network was disabled",
     re.IGNORECASE,
 )
 START_SECONDS = 60.0
@@ -190,6 +191,17 @@ def test_a_database_that_does_not_come_is_told_in_one_line(image: Image) -> None
     done = _migrate(environment)
     assert done.returncode == 1
     assert re.fullmatch(r"exchequer: Postgres cannot be reached: [^\n]+\n", done.stderr)
+
+
+def test_a_database_that_does_not_exist_is_told_in_one_line(image: Image, servers: Servers) -> None:
+    environment = image.environment(
+        "migrate", EXCHEQUER_MIGRATION_DATABASE_URL=servers.admin_url("nowhere")
+    )
+    done = _migrate(environment)
+    assert done.returncode == 1
+    assert done.stderr == (
+        'exchequer: Postgres refuses the login: database "nowhere" does not exist\n'
+    )
 
 
 async def test_the_services_start_work_and_stop(

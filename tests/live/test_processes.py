@@ -162,13 +162,16 @@ async def test_a_process_has_one_connection_for_listening_and_leaves_no_channel_
             for server in servers:
                 await until(lambda s=server: len(s.feed._watches) == 2, "less")  # type: ignore[misc]
             del wanted[f"credits:{{{ids[0]}}}".encode()]
-            while await channels() != wanted:
-                await asyncio.sleep(0.005)
+
+            async def less() -> bool:
+                return await channels() == wanted
+
+            await until(less, "fewer channels")
         for server in servers:
             await until(lambda s=server: not s.feed._watches, "the end")  # type: ignore[misc]
             assert (server.feed._open, server.bus._channels) == (0, {})
-        while await channels():
-            await asyncio.sleep(0.005)
+        wanted.clear()
+        await until(less, "no channel")
         assert await redis.client_list(_type="pubsub") == []
 
 

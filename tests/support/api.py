@@ -119,7 +119,7 @@ class Api:
     def headers(self, caller: Caller | str = Caller.ADMIN, **more: str) -> dict[str, str]:
         """Return the headers of a caller's request."""
         key = self.keys[caller] if isinstance(caller, Caller) else caller
-        sent = {} if key is None else {"authorization": f"Bearer {key}"}
+        sent = {} if key is None else bearer_of(key)
         return sent | {name.replace("_", "-"): value for name, value in more.items()}
 
     async def send(
@@ -173,6 +173,11 @@ class Api:
                 if told.done():
                     break
             return Answer(response.status_code, response.headers, await told)
+
+
+def bearer_of(key: str) -> dict[str, str]:
+    """Return the header that carries a key."""
+    return {"authorization": f"Bearer {key}"}
 
 
 def answer(response: httpx.Response) -> Answer:

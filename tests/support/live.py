@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from inspect import isawaitable
 from itertools import count
 from typing import Any, Self, cast
 from unittest.mock import patch
@@ -50,11 +51,11 @@ subscription($id: ID!) {
 Payload = dict[str, Any]
 
 
-async def until(condition: Callable[[], object], what: str = "the condition") -> None:
-    """Wait until something is so; it must become so."""
+async def until(condition: Callable[[], Any], what: str = "the condition") -> None:
+    """Wait until something is so; it must become so. The condition may be a coroutine's."""
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            while not condition():
+            while not (await so if isawaitable(so := condition()) else so):
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"{what} did not come about") from None

@@ -1,0 +1,42 @@
+"""Running servers for each file of tests: as a developer has it, and as in production."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import Servers
+from tests.support.api import Api, cloned, serving, settings_for
+
+
+@pytest.fixture(scope="module")
+async def database_name(servers: Servers, template: str) -> AsyncIterator[str]:
+    """Return the name of a fresh database, dropped after the file."""
+    async with cloned(servers, template) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+async def site(servers: Servers, database_name: str) -> AsyncIterator[Api]:
+    """A server as a developer has it."""
+    settings = settings_for(servers.app_url(database_name), servers.redis)
+    async with serving(settings) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+async def production(servers: Servers, database_name: str) -> AsyncIterator[Api]:
+    """A server with the settings of production."""
+
+    async def accept(*_: object, **__: object) -> None:
+        """Postgres runs without fsync in tests, which production refuses."""
+
+    settings = settings_for(
+        servers.app_url(database_name),
+        servers.redis,
+        environment="production",
+        allowed_origins=["https://app.example"],
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.main.assert_safe", accept)
+        async with serving(settings) as served:
+            yield served

@@ -1,0 +1,108 @@
+"""A stop with open streams: sockets are told to go, and nothing outlives the grace."""
+
+import asyncio
+import json
+import socket
+from contextlib import suppress
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.live.conftest import Faults, Start
+from tests.support.accounts import CREDIT, Accounts
+from tests.support.live import (
+    BALANCE,
+    BALANCE_FIGURES,
+    RESERVATIONS,
+    TRANSACTIONS,
+    init_message,
+    until,
+)
+
+
+async def test_open_sockets_are_closed_1012_and_nothing_is_left(
+    live: Start, accounts: Accounts
+) -> None:
+    server = await live()
+    account = await accounts.open(10)
+    async with server.socket() as one, server.socket() as two:
+        for client in (one, two):
+            for document in (BALANCE_FIGURES, TRANSACTIONS, RESERVATIONS):
+                await client.watch(document, account)
+        await server.watched(account, by=6)
+        await server.stop()
+        # Service restart: a client comes again, and begins with a snapshot.
+        assert await one.closed() == 1012
+        assert await two.closed() == 1012
+    assert (server.feed._watches, server.feed._open, server.bus._channels) == ({}, 0, {})
+    assert all(task.done() for task in server.bus._tasks)
+
+
+async def test_an_open_event_stream_ends_with_the_grace(
+    live: Start, accounts: Accounts, faults: Faults
+) -> None:
+    # The framework calls what it cancels after the grace a failed application.
+    faults.expect(
+        "Cancel 1 running task(s), timeout graceful shutdown exceeded",
+        "Exception in ASGI application",
+        "http.failed",
+    )
+    server = await live()
+    account = await accounts.open(10)
+    async with server.events(BALANCE_FIGURES, account) as stream:
+        assert (await stream.next())["version"] == 2
+        stopping = asyncio.create_task(server.stop_listening())
+        await until(lambda: server._server.should_exit, "the word")
+        # Until then it is served.
+        await server.services.credits.deduct(account, CREDIT, "late")
+        assert (await stream.next())["version"] == 3
+        await stopping
+        with pytest.raises(Exception, match="peer closed"):
+            await stream.next()
+    assert (server.feed._watches, server.feed._open, server.bus._channels) == ({}, 0, {})
+
+
+async def test_a_reader_that_does_not_read_does_not_hold_the_stop(
+    live: Start, accounts: Accounts, faults: Faults
+) -> None:
+    # Its operation is over at once; the bytes it never took last as long as the grace.
+    faults.expect("Cancel 0 running task(s), timeout graceful shutdown exceeded")
+    server = await live()
+    [listener] = server._server.servers[0].sockets
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    account = await accounts.open(10)
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.settimeout(0)
+    await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", server.port))
+    connection = await server.handshake(sock=small, max_queue=1, compression=None)
+    names = " ".join(f"{'a' * 500}{number}: overage" for number in range(29))
+    payload = {"query": BALANCE % f"version {names}", "variables": {"id": str(account)}}
+    await connection.send(init_message())
+    await connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+    await server.watched(account)
+    [watch] = server.feed._watches[account]
+    for number in range(40):
+        await server.services.credits.deduct(account, CREDIT // 100, f"d-{number}")
+    await until(lambda: watch.seen == 42, "the last message")
+    assert watch._balance is not None
+    stopping = asyncio.create_task(server.stop())
+    await until(lambda: not server.feed._watches, "the end of its operation")
+    assert not stopping.done()
+    await stopping
+    assert (server.feed._open, server.bus._channels) == (0, {})
+    with suppress(ConnectionClosed):
+        async for _ in connection:
+            pass
+
+
+async def test_a_call_under_way_is_answered_before_the_stop(
+    live: Start, accounts: Accounts
+) -> None:
+    server = await live()
+    account = await accounts.open(10)
+    calls = [asyncio.create_task(server.deduct(account, "0.1")) for _ in range(20)]
+    await until(lambda: any(call.done() for call in calls), "the first")
+    await server.stop_listening()
+    balances = await asyncio.gather(*calls)
+    assert sorted(balance["version"] for balance in balances) == list(range(3, 23))
