@@ -9,6 +9,7 @@ publish of a message of the same size, to one bare subscriber, from the same eve
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -100,12 +101,11 @@ async def until_ready(port: int) -> None:
     """Wait until the process answers."""
     async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
         while True:
-            try:
+            # Not listening yet.
+            with contextlib.suppress(httpx.TransportError):
                 response = await client.get(f"http://127.0.0.1:{port}/health")
                 if response.json()["redis"] == "up":
                     return
-            except httpx.TransportError:
-                pass
             await asyncio.sleep(0.1)
 
 
