@@ -100,7 +100,8 @@ async def pasted(dev: Dev, name: str, **variables: str) -> AsyncIterator[Process
         yield process
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGINT)
+            # Not SIGINT: where the suite runs in the background of a shell, it is ignored.
+            os.killpg(process.pid, signal.SIGTERM)
         await process.communicate()
 
 
