@@ -185,12 +185,17 @@ async def test_what_was_looked_up_before_its_message_came_is_told_once(
         assert await _told(stream, 1) == [(two, "PENDING", "1", None)]
 
 
-async def test_the_snapshot_shows_the_newest_hundred(live: Start, accounts: Accounts) -> None:
+async def test_the_snapshot_shows_the_newest_hundred(
+    live: Start, accounts: Accounts, database: Database
+) -> None:
     server = await live()
     account = await accounts.open(1000)
     credits = server.services.credits
+    # Without a feed: a push still on its way would tell of them all.
     rows = [
-        *await credits.reserve_set(account, [ReserveRequest(f"a{n}", CREDIT) for n in range(130)])
+        *await Credits(database).reserve_set(
+            account, [ReserveRequest(f"a{n}", CREDIT) for n in range(130)]
+        )
     ]
     ids = [str(row.reservation_id) for row in rows]
     async with server.socket() as client:
