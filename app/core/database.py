@@ -229,9 +229,6 @@ def _recognised() -> Iterator[None]:
             raise Unavailable(str(error)) from error
         raise
     except UNKNOWN_OUTCOME as error:
-        if isinstance(error, ValueError):
-            # An argument that fits no parameter: our fault, and nothing was sent.
-            raise
         raise Unavailable(str(error) or type(error).__name__) from error
 
 

@@ -16,6 +16,7 @@ from schema.credits.types import GrantCategory, GrantSource, TransactionType
 from schema.inputs import read_id, read_text, values_of
 from schema.scalars import Credits
 
+_METADATA = "Anything else: a JSON object of at most 16 kB and 64 levels."
 _METADATA_BYTES = 16_384
 # What is kept has to be written again, some levels down in an answer; 254 is the most.
 _METADATA_LEVELS = 64
@@ -121,7 +122,7 @@ class UsageInput:
     status_code: int | None = optional("The provider's HTTP status.")
     trace_id: str | None = optional("The trace it belongs to.")
     occurred_at: datetime | None = optional("When it happened; now if left out.")
-    metadata: JSON | None = optional("Anything else.")
+    metadata: JSON | None = optional(_METADATA)
 
     def read(self, **known: Any) -> SettleRequest:
         """Return a request to settle with this usage."""
@@ -180,7 +181,7 @@ class ReserveCreditsInput:
     price_version: str | None = optional("The price it will be charged by.")
     end_customer_ref: str | None = optional("Your customer's customer.")
     related: RelatedEntityInput | None = optional("What it is for.")
-    metadata: JSON | None = optional("Anything else, at most 16 kB.")
+    metadata: JSON | None = optional(_METADATA)
 
 
 @strawberry.input(description="Raise a reservation. Amounts and times only ever rise.")
@@ -227,7 +228,7 @@ class DeductCreditsInput:
     related: RelatedEntityInput | None = optional("What it was for.")
     usage: UsageInput | None = optional("What the call used.")
     reason: str | None = optional("Why.")
-    metadata: JSON | None = optional("Anything else, at most 16 kB.")
+    metadata: JSON | None = optional(_METADATA)
 
 
 @strawberry.input(description="Give credits.")
@@ -247,7 +248,7 @@ class GrantCreditsInput:
     expires_at: datetime | None = optional("When it ends; never if left out.")
     source_ref: str | None = optional("The payment or rule behind it.")
     reason: str | None = optional("Why.")
-    metadata: JSON | None = optional("Anything else, at most 16 kB.")
+    metadata: JSON | None = optional(_METADATA)
 
 
 @strawberry.input(description="Put credits in, or take credits out, by hand.")
@@ -261,7 +262,7 @@ class AdjustCreditsInput:
     idempotency_key: str = strawberry.field(description="Names this request.")
     reason: str = strawberry.field(description="Why; it stays on the ledger.")
     expires_at: datetime | None = optional("When credits put in end; never if left out.")
-    metadata: JSON | None = optional("Anything else, at most 16 kB.")
+    metadata: JSON | None = optional(_METADATA)
 
 
 @strawberry.input(description="Give back what a call was charged. Name the call in one way.")

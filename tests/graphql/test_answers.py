@@ -1,33 +1,14 @@
-"""What each document of the contract answers, to the last field."""
-
-from typing import Any
-from uuid import UUID
+"""What each document about credits answers, to the last field."""
 
 import pytest
 
 from db.driver import Connection
+from tests.graphql.expected import NOW, START, balance, state, transact, untouched, whole
 from tests.graphql.requests import Requests
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.api import Api, unique
 from tests.support.callers import Caller, Tenants, make_tenants
-from tests.support.clock import Clock, utc
-
-NOW = utc("2026-03-10 10:00")
-START, END = "2026-03-10T10:00:00Z", "2026-04-10T10:00:00Z"
-ADMINISTRATOR = {"kind": "admin", "id": "bootstrap", "label": "bootstrap administrator"}
-ZERO = {
-    "available": "0",
-    "reserved": "0",
-    "spendable": "0",
-    "overage": "0",
-    "overdraftLimit": "0",
-    "usedThisPeriod": "0",
-    "total": "0",
-    "remaining": "0",
-    "usagePercentage": 0.0,
-    "unlimited": False,
-    "periodEnd": END,
-}
+from tests.support.clock import Clock
 
 
 @pytest.fixture
@@ -35,39 +16,6 @@ async def tenants(clock: Clock, admin: Connection, accounts: Accounts) -> Tenant
     """Tenants at an hour that stands still: versions 1 and 2 opened their accounts."""
     await clock.set(NOW)
     return await make_tenants(admin, accounts)
-
-
-def balance(tenants: Tenants, version: int, **figures: Any) -> dict[str, Any]:
-    """Return what most documents ask of a balance."""
-    return ZERO | {"organizationId": str(tenants.organization), "version": version} | figures
-
-
-def whole(tenants: Tenants, version: int, **figures: Any) -> dict[str, Any]:
-    """Return what the documents of balances ask for."""
-    more = {"granted": "0", "monthly": "0", "bonus": "0", "allowance": "0", "periodStart": START}
-    return balance(tenants, version, **more | figures)
-
-
-def untouched(amount: str = "100") -> dict[str, str]:
-    """Return the figures of an account of which nothing is used or reserved."""
-    return {"available": amount, "spendable": amount, "total": amount, "remaining": amount}
-
-
-def state(reservation: UUID | str, status: str = "PENDING", **more: Any) -> dict[str, Any]:
-    return {
-        "id": str(reservation),
-        "status": status,
-        "amount": "1",
-        "settledAmount": None,
-        "expiresAt": "2026-03-10T10:05:00Z" if status == "PENDING" else None,
-    } | more
-
-
-async def transact(api: Api, operation: str, **fields: Any) -> dict[str, Any]:
-    """Send a mutation and return its result, which must be a success."""
-    result: dict[str, Any] = (await api.run(operation, {"input": fields})).result
-    assert result.pop("__typename").endswith("Success"), result
-    return result
 
 
 async def test_credit_balance(api: Api, tenants: Tenants) -> None:
@@ -322,169 +270,6 @@ async def test_forgive_overage(api: Api, tenants: Tenants, requests: Requests) -
         "balance": balance(tenants, 5, overage="899.5", **used),
         "replayed": False,
     }
-
-
-async def test_update_organization_settings(api: Api, tenants: Tenants) -> None:
-    result = await transact(
-        api,
-        "updateOrganizationSettings",
-        organizationId=str(tenants.organization),
-        idempotencyKey=unique(),
-        overdraftLimit="20",
-        allowance="50",
-        lowBalancePercent=25,
-    )
-    assert result == {
-        "balance": whole(
-            tenants,
-            result["balance"]["version"],
-            granted="150",
-            available="150",
-            spendable="170",
-            overdraftLimit="20",
-            total="150",
-            remaining="150",
-            monthly="50",
-            bonus="100",
-            allowance="50",
-        ),
-        "allowanceTakesEffectAt": START,
-        "replayed": False,
-    }
-
-
-async def test_create_project(api: Api) -> None:
-    slug = unique("p")
-    result = await transact(
-        api, "createProject", slug=slug, name="Projekt Ü", idempotencyKey=unique()
-    )
-    assert result == {
-        "project": {
-            "id": result["project"]["id"],
-            "slug": slug,
-            "name": "Projekt Ü",
-            "createdAt": START,
-        },
-        "replayed": False,
-    }
-
-
-async def test_create_organization(api: Api, tenants: Tenants) -> None:
-    reference = unique("ref")
-    result = await transact(
-        api,
-        "createOrganization",
-        projectId=str(tenants.project),
-        name="Organization",
-        kind="PERSONAL",
-        externalRef=reference,
-        idempotencyKey=unique(),
-    )
-    made = result["organization"]
-    assert result == {
-        "organization": {
-            "id": made["id"],
-            "projectId": str(tenants.project),
-            "name": "Organization",
-            "kind": "PERSONAL",
-            "externalRef": reference,
-            "createdAt": START,
-            "creditBalance": ZERO | {"organizationId": made["id"], "version": 1},
-        },
-        "replayed": False,
-    }
-
-
-async def test_create_project_key(api: Api, tenants: Tenants) -> None:
-    result = await transact(
-        api,
-        "createProjectKey",
-        projectId=str(tenants.project),
-        name="Back-end",
-        scopes=["keys:write", "credits:grant", "keys:write"],
-        expiresAt="2027-01-01T00:00:00Z",
-        idempotencyKey=unique(),
-    )
-    assert result == {
-        "key": {
-            "id": result["key"]["id"],
-            "kind": "PROJECT",
-            "projectId": str(tenants.project),
-            "organizationId": None,
-            "name": "Back-end",
-            "prefix": result["secret"][:12],
-            "last4": result["secret"][-4:],
-            "scopes": ["credits:grant", "keys:write"],
-            "createdAt": START,
-            "expiresAt": "2027-01-01T00:00:00Z",
-        },
-        "secret": result["secret"],
-        "replayed": False,
-    }
-    page = (await api.run("projects", caller=result["secret"])).result
-    assert [node["id"] for node in page["nodes"]] == [str(tenants.project)]
-
-
-async def test_create_organization_key(api: Api, tenants: Tenants) -> None:
-    result = await transact(
-        api,
-        "createOrganizationKey",
-        organizationId=str(tenants.organization),
-        name="Portal",
-        idempotencyKey=unique(),
-    )
-    assert result == {
-        "key": {
-            "id": result["key"]["id"],
-            "kind": "ORGANIZATION",
-            "projectId": str(tenants.project),
-            "organizationId": str(tenants.organization),
-            "name": "Portal",
-            "prefix": result["secret"][:12],
-            "last4": result["secret"][-4:],
-            "scopes": [],
-            "createdAt": START,
-            "expiresAt": None,
-        },
-        "secret": result["secret"],
-        "replayed": False,
-    }
-    page = (await api.run("organizations", caller=result["secret"])).result
-    assert [node["id"] for node in page["nodes"]] == [str(tenants.organization)]
-
-
-async def test_organization(api: Api, tenants: Tenants) -> None:
-    answered = await api.run("organization", {"id": str(tenants.organization)}, Caller.ORGANIZATION)
-    assert answered.result == {
-        "id": str(tenants.organization),
-        "projectId": str(tenants.project),
-        "name": "Organization",
-        "kind": "TEAM",
-        "externalRef": None,
-        "createdAt": START,
-        "creditBalance": balance(tenants, 2, **untouched()),
-    }
-
-
-async def test_projects_and_organizations(api: Api, tenants: Tenants, admin: Connection) -> None:
-    slug = await admin.fetchval("select slug from identity.projects where id = $1", tenants.project)
-    page = (await api.run("projects", {"count": True}, Caller.PROJECT)).result
-    assert page["nodes"] == [
-        {"id": str(tenants.project), "slug": slug, "name": "Project", "createdAt": START}
-    ]
-    assert page["totalCount"] == 1
-    page = (await api.run("organizations", {"count": True}, Caller.ORGANIZATION)).result
-    assert page["nodes"] == [
-        {
-            "id": str(tenants.organization),
-            "projectId": str(tenants.project),
-            "name": "Organization",
-            "kind": "TEAM",
-            "externalRef": None,
-            "createdAt": START,
-        }
-    ]
-    assert page["totalCount"] == 1
 
 
 async def test_credit_balance_updated_begins_with_the_balance(api: Api, tenants: Tenants) -> None:

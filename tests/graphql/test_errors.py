@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.core.database import Database
 from app.core.refusals import CATALOGUE, Refusal
 from app.credits import Credits
 from app.credits.feed import Feed
@@ -176,6 +177,14 @@ async def test_a_closed_pool_is_unavailable(
         assert (answered.status, only_error(answered)["extensions"]["code"]) == (503, "UNAVAILABLE")
         answered = await api.first("creditBalanceUpdated", variables, Caller.ADMIN)
         assert (answered.status, only_error(answered)["extensions"]["code"]) == (200, "UNAVAILABLE")
+
+
+async def test_an_argument_that_fits_no_parameter_is_a_fault_and_no_outage(
+    database: Database,
+) -> None:
+    # Nothing was sent: to advise a retry would be wrong.
+    with pytest.raises(asyncpg.DataError, match="int64"):
+        await database.value("select $1::bigint", 2**70)
 
 
 async def blocked(admin: Connection, pid: int) -> int:
