@@ -152,6 +152,15 @@ async def test_a_request_that_never_ran_has_no_data(what: str, site: Api) -> Non
         assert all(error["extensions"]["code"] for error in body["errors"])
 
 
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL, f"multipart/mixed, {JSON};q=0.5"])
+async def test_nothing_is_deferred_and_no_answer_comes_in_parts(accept: str, site: Api) -> None:
+    query = "{ projects { ... @defer { nodes { id } } } }"
+    response = await post(site, accept, query=query)
+    assert response.headers["content-type"] in {JSON, GRAPHQL}
+    [error] = response.json()["errors"]
+    assert error["message"] == "Unknown directive '@defer'."
+
+
 async def test_a_request_that_ran_is_answered_200_whatever_came_of_it(site: Api) -> None:
     for accept in (GRAPHQL, JSON):
         response = await post(site, accept, query='{ organization(id: "x") { id } }')

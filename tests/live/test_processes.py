@@ -8,6 +8,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from app.core.servers import ValkeyServer
+from app.core.telemetry import FEED_SUBSCRIBERS
 from tests.live.conftest import Start
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.live import (
@@ -138,6 +139,8 @@ async def test_a_process_has_one_connection_for_listening_and_leaves_no_channel_
     valkey = start_valkey(0)
     servers = [await live(redis_url=valkey.url()) for _ in range(2)]
     ids = [await accounts.open(10) for _ in range(3)]
+    gauge = FEED_SUBSCRIBERS.labels("balance")._value
+    open_before = gauge.get()
     async with Redis.from_url(valkey.url()) as redis:
 
         async def channels() -> dict[bytes | str, int]:
@@ -148,6 +151,7 @@ async def test_a_process_has_one_connection_for_listening_and_leaves_no_channel_
             for client in sockets:
                 for account in ids * 2:
                     await (await client.watch(BALANCE_FIGURES, account)).next()
+            assert gauge.get() == open_before + 24
             listening = await redis.client_list(_type="pubsub")
             assert len(listening) == 2
             assert [client["sub"] for client in listening] == ["3", "3"]
@@ -173,6 +177,7 @@ async def test_a_process_has_one_connection_for_listening_and_leaves_no_channel_
         wanted.clear()
         await until(less, "no channel")
         assert await redis.client_list(_type="pubsub") == []
+        assert gauge.get() == open_before
 
 
 async def test_who_vanishes_without_a_word_is_forgotten(live: Start, accounts: Accounts) -> None:

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from tests.live.conftest import Faults, Start
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.live import (
+    ADMIN_KEY,
     BALANCE,
     BALANCE_FIGURES,
     RESERVATIONS,
     TRANSACTIONS,
+    LiveServer,
     init_message,
     until,
 )
@@ -62,38 +65,91 @@ async def test_an_open_event_stream_ends_with_the_grace(
     assert (server.feed._watches, server.feed._open, server.bus._channels) == ({}, 0, {})
 
 
-async def test_a_reader_that_does_not_read_does_not_hold_the_stop(
-    live: Start, accounts: Accounts, faults: Faults
-) -> None:
-    # Its operation is over at once; the bytes it never took last as long as the grace.
-    faults.expect("Cancel 0 running task(s), timeout graceful shutdown exceeded")
-    server = await live()
+@asynccontextmanager
+async def _reads_nothing(server: LiveServer, account: UUID, *, events: bool) -> AsyncIterator[None]:
+    """Subscribe, and let the answers fill the line until the server can send no more."""
+    loop = asyncio.get_running_loop()
     [listener] = server._server.servers[0].sockets
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    account = await accounts.open(10)
-    small = socket.socket()
-    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    small.settimeout(0)
-    await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", server.port))
-    connection = await server.handshake(sock=small, max_queue=1, compression=None)
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.settimeout(0)
+    await loop.sock_connect(line, ("127.0.0.1", server.port))
     names = " ".join(f"{'a' * 500}{number}: overage" for number in range(29))
     payload = {"query": BALANCE % f"version {names}", "variables": {"id": str(account)}}
-    await connection.send(init_message())
-    await connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
-    await server.watched(account)
+    connection = None
+    if events:
+        body = json.dumps(payload)
+        head = (
+            "POST /graphql HTTP/1.1\r\nHost: here\r\nAccept: text/event-stream\r\n"
+            f"Authorization: Bearer {ADMIN_KEY}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        await loop.sock_sendall(line, (head + body).encode())
+    else:
+        connection = await server.handshake(sock=line, max_queue=1, compression=None)
+        await connection.send(init_message())
+        await connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+    await until(lambda: server.feed._watches.get(account), "the subscription")
     [watch] = server.feed._watches[account]
     for number in range(40):
         await server.services.credits.deduct(account, CREDIT // 100, f"d-{number}")
     await until(lambda: watch.seen == 42, "the last message")
     assert watch._balance is not None
-    stopping = asyncio.create_task(server.stop())
-    await until(lambda: not server.feed._watches, "the end of its operation")
-    assert not stopping.done()
-    await stopping
-    assert (server.feed._open, server.bus._channels) == (0, {})
-    with suppress(ConnectionClosed):
-        async for _ in connection:
-            pass
+    try:
+        yield
+    finally:
+        if connection is not None:
+            connection.transport.abort()
+            await connection.wait_closed()
+        line.close()
+
+
+@pytest.mark.parametrize("events", [False, True])
+async def test_a_reader_that_does_not_read_does_not_hold_the_stop(
+    live: Start, accounts: Accounts, faults: Faults, *, events: bool
+) -> None:
+    # The bytes it never took last as long as the grace.
+    faults.expect(
+        f"Cancel {int(events)} running task(s), timeout graceful shutdown exceeded",
+        "Exception in ASGI application",
+        "http.failed",
+    )
+    server = await live()
+    account = await accounts.open(10)
+    async with _reads_nothing(server, account, events=events):
+        await server.stop()
+        assert (server.feed._watches, server.feed._open, server.bus._channels) == ({}, 0, {})
+
+
+@pytest.mark.parametrize("events", [False, True])
+async def test_a_reader_that_does_not_read_for_long_is_left(
+    live: Start,
+    accounts: Accounts,
+    faults: Faults,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    events: bool,
+) -> None:
+    faults.expect(
+        "ASGI callable returned without completing response.",
+        "Cancel 0 running task(s), timeout graceful shutdown exceeded",
+    )
+    # A minute, as a moment.
+    monkeypatch.setattr("schema.edge._SEND_SECONDS", 0.2)
+    server = await live()
+    account = await accounts.open(10)
+    async with server.socket() as reads:
+        stream = await reads.watch(BALANCE_FIGURES, account)
+        await stream.next()
+        await reads.send({"type": "complete", "id": "1"})
+        await until(lambda: not server.feed._watches, "the end of who reads")
+        async with _reads_nothing(server, account, events=events):
+            await until(lambda: not server.feed._watches, "the end of who does not")
+            assert (server.feed._open, server.bus._channels) == (0, {})
+            # Who reads is served.
+            stream = await reads.watch(BALANCE_FIGURES, account)
+            assert (await stream.next())["version"] == 42
 
 
 async def test_a_call_under_way_is_answered_before_the_stop(
