@@ -38,6 +38,11 @@ async def sweep(credits: Credits) -> int:
                 # Busy: somebody works on it right now; the next sweep looks again.
                 failed += 1
                 log.warning("sweep.refused", account=str(account.account_id), code=refusal.code)
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001  # one account that is broken must not hold up all
+                failed += 1
+                log.exception("sweep.failed", account=str(account.account_id))
         if failed or len(found) < _FOUND:
             break
     return visits

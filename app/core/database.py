@@ -81,7 +81,7 @@ class Database:
                 max_inactive_connection_lifetime=limits.idle_seconds,
                 connection_class=_PooledConnection,
                 init=prepare_connection,
-                server_settings=SERVER_SETTINGS,
+                server_settings=server_settings(limits.command_seconds),
             )
         return cls(pool, url, limits)
 
@@ -167,7 +167,7 @@ class Database:
                     self._url,
                     timeout=self._limits.connect_seconds,
                     command_timeout=self._limits.command_seconds,
-                    server_settings=SERVER_SETTINGS,
+                    server_settings=server_settings(self._limits.command_seconds),
                 )
                 try:
                     await connection.execute(statement)
@@ -188,15 +188,17 @@ class Database:
             return await lent.fetchval(statement, *arguments)
 
 
-# Asserted at start as well: see app.core.safety.
-SERVER_SETTINGS = {
-    "application_name": "exchequer",
-    "timezone": "UTC",
-    "lock_timeout": "2000",
-    "statement_timeout": "10000",
-    "idle_in_transaction_session_timeout": "10000",
-    "default_transaction_isolation": "read committed",
-}
+def server_settings(command_seconds: float) -> dict[str, str]:
+    """Return the settings of a session: every wait has an end. See also app.safety."""
+    return {
+        "application_name": "exchequer",
+        "timezone": "UTC",
+        "lock_timeout": "2000",
+        # The server ends what the client no longer waits for.
+        "statement_timeout": str(int(command_seconds * 1000)),
+        "idle_in_transaction_session_timeout": "10000",
+        "default_transaction_isolation": "read committed",
+    }
 
 
 async def prepare_connection(connection: Connection) -> None:

@@ -21,7 +21,8 @@ import orjson
 from app.core.bus import Bus
 from app.core.refusals import Refusal
 from app.core.telemetry import FEED_SUBSCRIBERS, PUBLISH_FAILURES, log
-from app.credits.credits import Answered, Credits
+from app.credits.calls import Answered
+from app.credits.credits import Credits
 from app.credits.rows import Balance, Settled
 
 _CHANGES_KEPT = 1_000

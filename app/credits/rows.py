@@ -319,6 +319,8 @@ class Policy:
     overdraft_limit: int
     low_balance_percent: int
     clawback_creates_overage: bool
+    settle_limit_factor: int
+    settle_limit_floor: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ accounts = Table(
     Column("version", BigInteger, nullable=False, server_default="0"),
     instant("clock_at"),
     instant("created_at"),
+    microcredits("rollover_withheld"),
     # The promise as a constraint: nothing is made or lost on any commit, and
     # nobody has credits and debt at once. Each has caught a planted mistake.
     CheckConstraint(f"least({_ACCOUNT_COUNTERS}) >= 0", name="not_negative"),
@@ -140,6 +141,7 @@ accounts = Table(
         name="terms",
     ),
     CheckConstraint("(pending_at is null) = (pending_period_grant is null)", name="pending_change"),
+    CheckConstraint("rollover_withheld >= 0", name="rollover"),
     # No index on a column that reserve and settle change: their updates stay in the page.
     Index(None, "next_due_at"),
     Index(None, "project_id"),

@@ -337,6 +337,7 @@ SettleCreditsResult = Annotated[
     | ReservationSettled
     | ReservationReleased
     | SettleAmountImplausible
+    | BalanceLimit
     | BalanceNotFound
     | Forbidden
     | NotFound
@@ -409,6 +410,7 @@ RefundCreditsResult = Annotated[
 VoidGrantResult = Annotated[
     VoidGrantSuccess
     | GrantNotFound
+    | BalanceLimit
     | DuplicateRequest
     | BalanceNotFound
     | Forbidden

@@ -60,6 +60,29 @@ async def test_two_sweeps_at_once_do_the_work_once(
         assert balance.period_start == utc("2026-02-10 12:00")
 
 
+async def test_an_account_that_is_broken_does_not_hold_up_the_others(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
+) -> None:
+    await clock.set(utc("2026-01-10 12:00"))
+    opened = [await accounts.open(10) for _ in range(3)]
+    for account in opened:
+        await credits.reserve(account, ReserveRequest("k", 4 * CREDIT, ttl_seconds=60))
+    accounts.broken_on_purpose = True
+    await admin.execute(
+        "update credits.accounts set reserved = 0, available = 10000000 where account_id = $1",
+        opened[1],
+    )
+    await clock.advance(timedelta(minutes=5))
+    assert await sweep(credits) == 2
+    available = [(await accounts.balance(account)).available for account in opened]
+    assert available == [10 * CREDIT] * 3
+    # It waits for the next sweep and for a person; it stays as it was.
+    assert await sweep(credits) == 0
+    assert await admin.fetch(
+        "select account_id from credits.reservations where status = 'pending'"
+    ) == [(opened[1],)]
+
+
 async def test_the_worker_runs_until_told_to_stop_and_clears_old_responses(
     servers: Servers,
     database_name: str,

@@ -48,6 +48,7 @@ FIGURES = [
     Tampering(ACCOUNTS, "spent_at_period_start", "spent_at_period_start"),
     Tampering(ACCOUNTS, "period_grant", "terms"),
     Tampering(ACCOUNTS, "rollover_cap", "terms"),
+    Tampering(ACCOUNTS, "rollover_withheld", "allowance"),
     Tampering(ACCOUNTS, "pending_period_grant", "terms"),
     Tampering(ACCOUNTS, "pending_rollover_cap", "terms"),
     Tampering(ACCOUNTS, "minimum_charge", "terms"),

@@ -133,36 +133,6 @@ async def test_what_is_charged_or_closed_waits_until_then_too(
         assert (await stored(admin, account))["next_due_at"] == MONTHS[1]
 
 
-async def test_nothing_new_is_given_or_set_before_what_is_due(
-    credits: Credits, accounts: Accounts, clock: Clock
-) -> None:
-    await clock.set(MONTHS[0])
-    project = await accounts.project(period_grant=100 * CREDIT, overdraft_limit=10 * CREDIT)
-    account = await accounts.open(project_id=project)
-    given = await top_up(credits, account, 5, "g")
-    spent = await credits.deduct(account, CREDIT, "spent")
-    await clock.set(MONTHS[130])
-    calls: list[Callable[[], Awaitable[Any]]] = [
-        lambda: credits.issue_grant(account, CREDIT, "top_up", "k"),
-        lambda: credits.void_grant(account, given, "k"),
-        lambda: credits.refund(account, "k", version=spent.version),
-        lambda: credits.adjust(account, CREDIT, "k", "reason"),
-        lambda: credits.adjust(account, -CREDIT, "k-", "reason"),
-        lambda: credits.forgive_overage(account, "k", "reason"),
-        lambda: credits.set_allowance(account, 200 * CREDIT, "k"),
-        lambda: credits.set_allowance(account, 50 * CREDIT, "k-", takes_effect="period_end"),
-        lambda: credits.set_limits(account, "k", overdraft_limit=0),
-    ]
-    for call in calls:
-        async with refused(accounts, "BUSY"):
-            await call()
-    # Reads and the job that visits idle accounts go on; then it can be done.
-    await credits.catch_up(account)
-    assert (await credits.set_allowance(account, 200 * CREDIT, "k")).balance.monthly == (
-        200 * CREDIT
-    )
-
-
 async def test_what_expires_on_the_way_is_dated_on_the_way(
     credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
 ) -> None:

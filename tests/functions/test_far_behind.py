@@ -1,16 +1,18 @@
 """An account with more due than one call may work: nothing new before what is due."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
 
 from app.core.refusals import Refusal
+from app.core.telemetry import CREDIT_OPERATIONS
 from app.credits import Credits, ExtendRequest, ReleaseRequest, ReserveRequest, SettleRequest
 from db.driver import Connection
-from tests.functions.books import NOW, figures, reservation, versions
+from tests.functions.books import NOW, PERIOD_END, figures, reservation, versions
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock, utc
 
@@ -72,6 +74,80 @@ async def test_who_asks_too_early_is_busy_and_what_was_worked_stays(
     # The last grant, then the request.
     assert (row.version_before, row.version) == (244, 246)
     assert await versions(admin, account) == list(range(1, 247))
+
+
+class Behind(NamedTuple):
+    """What there was before the account fell behind."""
+
+    grant: UUID
+    spent: int
+
+
+SINGLE: dict[str, Callable[[Credits, UUID, Behind], Awaitable[Any]]] = {
+    "issue_grant": lambda credits, account, _: credits.issue_grant(account, CREDIT, "top_up", "k"),
+    "void_grant": lambda credits, account, behind: credits.void_grant(account, behind.grant, "k"),
+    "refund": lambda credits, account, behind: credits.refund(account, "k", version=behind.spent),
+    "adjust": lambda credits, account, _: credits.adjust(account, CREDIT, "k", "reason"),
+    "adjust down": lambda credits, account, _: credits.adjust(account, -CREDIT, "k", "reason"),
+    "forgive_overage": lambda credits, account, _: credits.forgive_overage(
+        account, "k", "reason", amount=1
+    ),
+    "set_allowance": lambda credits, account, _: credits.set_allowance(account, CREDIT, "k"),
+    "set_limits": lambda credits, account, _: credits.set_limits(account, "k", overdraft_limit=1),
+    "set_terms": lambda credits, account, _: credits.set_terms(
+        account, "k", overdraft_limit=1, period_grant=CREDIT
+    ),
+}
+
+
+# Where the metric has another word.
+COUNTED = {"issue_grant": "grant", "void_grant": "void", "adjust down": "adjust"}
+
+
+def busy() -> Counter[str]:
+    """Return how often each operation was counted as busy."""
+    return Counter(
+        {
+            sample.labels["operation"]: int(sample.value)
+            for metric in CREDIT_OPERATIONS.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total") and sample.labels["outcome"] == "busy"
+        }
+    )
+
+
+@pytest.mark.parametrize("name", SINGLE)
+async def test_functions_of_one_request_are_busy_and_get_there_too(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection, name: str
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(10, overdraft=5)
+    grant = await credits.issue_grant(account, 2 * CREDIT, "top_up", "given")
+    spent = await credits.deduct(account, CREDIT, "spent")
+    if name == "forgive_overage":
+        await credits.deduct(account, 12 * CREDIT, "into debt")
+    behind = Behind(grant.grant_id, spent.version)
+    before = (await credits.set_limits(account, "before", low_balance_percent=30)).version
+    await clock.set(PERIOD_END + 120 * timedelta(days=31))
+    counted = busy()
+    with pytest.raises(Refusal) as refusal:
+        await SINGLE[name](credits, account, behind)
+    assert (refusal.value.code, refusal.value.facts) == ("BUSY", {})
+    # 120 months have passed, and nothing else has.
+    assert (await accounts.balance(account)).balance_version == before + 120
+    assert (
+        await admin.fetchval(
+            "select count(*) from credits.account_changes where version > $1"
+            " and operation = 'roll_period'",
+            before,
+        )
+        == 120
+    )
+    assert busy() - counted == Counter({COUNTED.get(name, name): 1})
+
+    row = await SINGLE[name](credits, account, behind)
+    assert not row.replayed
+    assert row.version > before + 120
 
 
 @pytest.mark.parametrize("name", ["extend", "settle", "release"])

@@ -78,6 +78,7 @@ async def test_account_begins_with_the_terms_of_its_project(
         "expired_total": 0,
         "clawed_back_total": 0,
         "spent_at_period_start": 0,
+        "rollover_withheld": 0,
         "period_start": NOW,
         "period_end": PERIOD_END,
         "anchor_day": 10,

@@ -31,6 +31,8 @@ def defaults(project: UUID) -> dict[str, Any]:
         "overdraft_limit": 0,
         "low_balance_percent": 20,
         "clawback_creates_overage": False,
+        "settle_limit_factor": 100,
+        "settle_limit_floor": 10_000 * CREDIT,
     }
 
 
@@ -57,11 +59,12 @@ async def test_defaults_and_then_all_that_is_set(
         "overdraft_limit": 5 * CREDIT,
         "low_balance_percent": 50,
         "clawback_creates_overage": True,
+        "settle_limit_factor": 7,
+        "settle_limit_floor": 3 * CREDIT,
     }
     assert await credits.set_policy(project, **wanted) == Policy(project_id=project, **wanted)
     [row] = await policies(admin)
-    assert {name: row[name] for name in wanted} == wanted
-    assert (row["settle_limit_factor"], row["settle_limit_floor"]) == (100, 10_000 * CREDIT)
+    assert dict(row) == {"project_id": project, **wanted}
 
 
 async def test_each_value_is_set_alone(credits: Credits, accounts: Accounts) -> None:
@@ -75,6 +78,8 @@ async def test_each_value_is_set_alone(credits: Credits, accounts: Accounts) -> 
         ("overdraft_limit", CREDIT),
         ("low_balance_percent", 10),
         ("clawback_creates_overage", True),
+        ("settle_limit_factor", 1),
+        ("settle_limit_floor", 0),
     ):
         project = await accounts.project()
         wanted: dict[str, Any] = {name: value}
@@ -119,6 +124,8 @@ async def test_limits_can_be_reached(credits: Credits, accounts: Accounts) -> No
             "overdraft_limit": 0,
             "low_balance_percent": 10,
             "clawback_creates_overage": False,
+            "settle_limit_factor": 1,
+            "settle_limit_floor": 0,
         },
         {
             "nanodollars_per_credit": 1_000_000_000_000_000,
@@ -130,6 +137,8 @@ async def test_limits_can_be_reached(credits: Credits, accounts: Accounts) -> No
             "overdraft_limit": LARGEST,
             "low_balance_percent": 50,
             "clawback_creates_overage": True,
+            "settle_limit_factor": 1_000_000,
+            "settle_limit_floor": LARGEST,
         },
     ):
         arguments: dict[str, Any] = dict(wanted)
@@ -168,6 +177,16 @@ async def test_value_out_of_range(credits: Credits, accounts: Accounts, admin: C
             "low_balance_percent",
             (9, 51),
             {"field": "lowBalancePercent", "reason": "must be from 10 to 50"},
+        ),
+        (
+            "settle_limit_factor",
+            (0, -1, 1_000_001),
+            {"field": "settleLimitFactor", "reason": "must be from 1 to 10^6"},
+        ),
+        (
+            "settle_limit_floor",
+            (-1, LARGEST + 1),
+            {"field": "settleLimitFloor", "reason": "must be from 0 to 10^9 credits"},
         ),
     ):
         for value in values:

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from app.credits import Credits, ReserveRequest, SettleRequest
 from db.driver import Connection
 from tests.functions.books import LARGEST, NOW, figures, ledger, refused, reservation
@@ -181,19 +183,12 @@ async def test_a_late_settle_may_be_absurd_as_well(
 
 
 async def test_the_policy_of_the_project_changes_the_limit(
-    credits: Credits, accounts: Accounts, admin: Connection
+    credits: Credits, accounts: Accounts
 ) -> None:
-    account = await accounts.open(10)
+    account = await accounts.open(10, settle_limit_factor=3, settle_limit_floor=2 * CREDIT)
     other = await accounts.open(10)
     first = await opened(credits, account, CREDIT)
     theirs = await opened(credits, other, CREDIT)
-    await admin.execute(
-        "update credits.policies as p"
-        " set settle_limit_factor = 3, settle_limit_floor = 2000000"
-        " from credits.accounts as a"
-        " where a.account_id = $1 and p.project_id = a.project_id",
-        account,
-    )
     async with refused(
         accounts,
         "SETTLE_AMOUNT_IMPLAUSIBLE",
@@ -207,14 +202,11 @@ async def test_the_policy_of_the_project_changes_the_limit(
     assert figures(row.balance) == (7 * CREDIT - 1, 0, 0)
 
 
-async def test_no_policy_makes_what_was_reserved_absurd(
-    credits: Credits, accounts: Accounts, admin: Connection
+async def test_a_policy_may_make_all_above_the_reserved_absurd(
+    credits: Credits, accounts: Accounts
 ) -> None:
-    account = await accounts.open(10)
+    account = await accounts.open(10, settle_limit_factor=1, settle_limit_floor=0)
     first = await opened(credits, account, 4 * CREDIT)
-    await admin.execute(
-        "update credits.policies set settle_limit_factor = 1, settle_limit_floor = 0"
-    )
     async with refused(
         accounts,
         "SETTLE_AMOUNT_IMPLAUSIBLE",
@@ -223,6 +215,31 @@ async def test_no_policy_makes_what_was_reserved_absurd(
         await credits.settle(account, SettleRequest(first, 4 * CREDIT + 1))
     row = await credits.settle(account, SettleRequest(first, 4 * CREDIT))
     assert figures(row.balance) == (6 * CREDIT, 0, 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_debt_ends_before_sums_overflow(
+    credits: Credits, accounts: Accounts, clock: Clock, *, late: bool
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open()
+    for n in range(9):
+        await credits.issue_grant(account, LARGEST, "top_up", f"g{n}")
+    held = await opened(credits, account, LARGEST // 10)
+    await credits.deduct(account, LARGEST - LARGEST // 10, "one")
+    for n in range(2, 10):
+        await credits.deduct(account, LARGEST, f"{n}")
+    if late:
+        # Its credits return, and are spent too.
+        await clock.advance(timedelta(seconds=60))
+        await credits.expire_reservations(account)
+        await credits.deduct(account, LARGEST // 10, "returned")
+    # Granted and owed together may be 9.2 * 10^12 credits.
+    room = 2 * LARGEST // 10 + (0 if late else LARGEST // 10)
+    async with refused(accounts, "BALANCE_LIMIT", {"limit": 9 * LARGEST}):
+        await credits.settle(account, SettleRequest(held, room + 1))
+    row = await credits.settle(account, SettleRequest(held, room))
+    assert figures(row.balance) == (0, 0, 2 * LARGEST // 10)
 
 
 async def test_the_largest_amount_may_be_settled(credits: Credits, accounts: Accounts) -> None:

@@ -112,15 +112,37 @@ async def test_a_set_that_crosses_tells_once_where_it_ends(
     ]
 
 
-async def test_debt_is_not_told_as_a_low_balance(
+async def test_an_overdraft_is_used_up_before_an_account_has_run_out(
     credits: Credits, accounts: Accounts, admin: Connection
 ) -> None:
     account = await accounts.open(1, overdraft=5)
-    await credits.deduct(account, CREDIT - 1, "nearly all")
-    await credits.deduct(account, CREDIT, "into debt")
-    await credits.deduct(account, CREDIT, "deeper")
+    await credits.deduct(account, CREDIT, "all")
+    await credits.deduct(account, 5 * CREDIT - MINIMUM, "into debt")
     # Without an allowance there is no share of it to fall below.
-    assert await told(admin, account) == [(3, DEPLETED, {"remaining": 1})]
+    assert await told(admin, account) == []
+    await credits.deduct(account, 1, "below")
+    await credits.deduct(account, 1, "deeper")
+    assert await told(admin, account) == [(5, DEPLETED, {"remaining": 0})]
+
+
+async def test_low_is_told_of_what_remains_without_the_overdraft(
+    credits: Credits, accounts: Accounts, admin: Connection
+) -> None:
+    account = await accounts.open(allowance=100, overdraft=1_000)
+    await credits.deduct(account, 80 * CREDIT + 1, "low")
+    await credits.deduct(account, 100 * CREDIT, "into debt")
+    assert await told(admin, account) == [
+        (3, LOW, {"remaining": 20 * CREDIT - 1, "threshold": 20 * CREDIT})
+    ]
+
+
+async def test_a_lower_overdraft_may_run_an_account_out(
+    credits: Credits, accounts: Accounts, admin: Connection
+) -> None:
+    account = await accounts.open(1, overdraft=5)
+    await credits.deduct(account, 3 * CREDIT, "into debt")
+    row = await credits.set_limits(account, "less", overdraft_limit=2 * CREDIT)
+    assert await told(admin, account) == [(row.version, DEPLETED, {"remaining": 0})]
 
 
 async def test_a_threshold_below_the_smallest_charge_is_not_told_after_running_out(

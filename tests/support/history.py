@@ -2,7 +2,7 @@
 
 It ends in the middle of things: reservations open, one of them extended, one holding what
 a grant left behind when it lapsed; a grant of the future; an allowance that waits for the
-end of the period; debt.
+end of the period; a month that is not paid for; debt.
 """
 
 from datetime import timedelta
@@ -54,10 +54,16 @@ class History:
         await self._credits.set_allowance(
             unpaid, 41 * CREDIT, self._key(), funded_until=await self._clock.now() + DAY
         )
+        late = [await self._accounts.open(allowance=40, rollover_cap=9 * CREDIT) for _ in range(3)]
+        for account in late:
+            await self._credits.set_allowance(
+                account, 40 * CREDIT, self._key(), funded_until=await self._clock.now() + DAY
+            )
         for month in ("2026-02-28 10:00", "2026-03-31 10:01"):
             await self._clock.set(utc(month))
-            for account in (busy, unlimited, unpaid):
+            for account in (busy, unlimited, unpaid, *late):
                 await self._credits.catch_up(account)
+        await self._pay_late(*late[1:])
         await self._end_in_the_middle(busy)
 
     def _key(self) -> str:
@@ -205,6 +211,14 @@ class History:
             await self._credits.void_grant(
                 account, grant.grant_id, self._key(), missing_becomes_overage=becomes_overage
             )
+
+    async def _pay_late(self, now: UUID, at_the_end: UUID) -> None:
+        """A month that began unpaid is paid for; one that nobody pays for keeps waiting."""
+        until = await self._clock.now() + DAY
+        await self._credits.set_allowance(now, 45 * CREDIT, self._key(), funded_until=until)
+        await self._credits.set_allowance(
+            at_the_end, 30 * CREDIT, self._key(), takes_effect="period_end", funded_until=until
+        )
 
     async def _end_in_the_middle(self, busy: UUID) -> None:
         now = await self._clock.now()

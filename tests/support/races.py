@@ -13,7 +13,13 @@ from typing import Self, TypeVar
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from app.core.database import SERVER_SETTINGS, Database, _recognised, prepare_connection
+from app.core.database import (
+    Database,
+    PoolLimits,
+    _recognised,
+    prepare_connection,
+    server_settings,
+)
 from app.credits import Credits
 from app.credits.rows import Balance
 from db.driver import Connection
@@ -120,7 +126,9 @@ class Race:
         return await self._open()
 
     async def _open(self) -> Session:
-        connection = await asyncpg.connect(self._url, server_settings=SERVER_SETTINGS)
+        connection = await asyncpg.connect(
+            self._url, server_settings=server_settings(PoolLimits().command_seconds)
+        )
         await prepare_connection(connection)
         session = Session(connection)
         self._opened.append(session)

@@ -3,7 +3,8 @@
 -- More: what the period's plan grants fall short of the new allowance is granted.
 -- Less: what is left beyond "new allowance less what was used of it" is taken back,
 -- as far as reservations do not hold it; used credits stay used, nothing turns
--- negative. A period that is not paid for is neither granted nor taken back.
+-- negative. A period that is not paid for is neither granted nor taken back; one that is
+-- paid for late is granted what it should have begun with, roll-over included.
 --
 -- An allowance of -1 is unlimited: credits are granted in blocks so large that one
 -- lasts, and another follows when it does not.
@@ -22,6 +23,7 @@ declare
     v_account credits.accounts := p_account;
     v_target bigint := case when p_period_grant = -1
         then credits._unlimited_block() else p_period_grant end;
+    v_rollover bigint;
     v_given bigint;
     v_rest bigint;
     v_surplus bigint;
@@ -34,6 +36,15 @@ begin
         and v_account.period_start >= v_account.funded_until
     then
         return v_account;
+    end if;
+
+    v_rollover := case when p_period_grant = -1 then 0
+        else least(v_account.rollover_withheld, credits._room(v_account)) end;
+    v_account.rollover_withheld := 0;
+    if v_rollover > 0 then
+        v_account := credits._give(
+            v_account, 'set_allowance', 'rollover', 'paid', 10, v_rollover, p_at,
+            v_account.period_end, p_reason => p_reason, p_actor => p_actor);
     end if;
 
     select

@@ -2,7 +2,9 @@
 --
 -- By the terms in force when it began: nothing where it is not paid for, as many credits
 -- as the allowance says where it is, and of the monthly credits that expired at that
--- moment as many as the cap lets roll over. A change within the period is by the difference.
+-- moment as many as the cap lets roll over. Where it is paid for late, they roll over then;
+-- until then the account says that they are withheld. A change within the period is by the
+-- difference.
 create or replace function credits._audit_allowances(p_account_id uuid)
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -20,7 +22,9 @@ begin
             c.operation,
             s.starts_at,
             lead(s.starts_at, 1, a.period_end) over (
-                partition by c.account_id order by c.version) as ends_at
+                partition by c.account_id order by c.version) as ends_at,
+            lead(c.version) over (partition by c.account_id order by c.version) as version_next,
+            a.rollover_withheld
         from credits.account_changes as c
         join credits.accounts as a on a.account_id = c.account_id
         cross join lateral (
@@ -39,10 +43,17 @@ begin
                 then (t.after ->> 'rolloverCap')::numeric end as rollover_cap,
             -- As text, in the order of time: what is written there cannot stop the audit.
             coalesce(to_jsonb(p.starts_at) #>> '{}' collate "C"
-                < t.after ->> 'fundedUntil' collate "C", true) as is_funded
+                < t.after ->> 'fundedUntil' collate "C", true) as is_funded,
+            -- Of what was unlimited until this moment, nothing rolls over.
+            (case
+                when t.operation = 'apply_pending_allowance' and t.created_at = p.starts_at
+                    then t.before
+                else t.after
+            end ->> 'periodGrant') is not distinct from '-1' as was_unlimited,
+            l.allowance as allowance_paid_late
         from periods as p
         left join lateral (
-            select c.after
+            select c.operation, c.created_at, c.before, c.after
             from credits.account_changes as c
             where c.account_id = p.account_id
                 and c.version <= p.version
@@ -50,6 +61,18 @@ begin
             order by c.version desc
             limit 1
         ) as t on true
+        left join lateral (
+            select c.after ->> 'periodGrant' as allowance
+            from credits.account_changes as c
+            where c.account_id = p.account_id
+                and c.version > p.version
+                and (p.version_next is null or c.version < p.version_next)
+                and c.operation = 'set_allowance'
+                and coalesce(to_jsonb(p.starts_at) #>> '{}' collate "C"
+                    < c.after ->> 'fundedUntil' collate "C", true)
+            order by c.version
+            limit 1
+        ) as l on true
     ),
     given as (
         select
@@ -65,6 +88,15 @@ begin
             and g.pool = 'monthly'
             and (p_account_id is null or g.account_id = p_account_id)
         group by g.account_id, g.operation, g.effective_at
+    ),
+    late as (
+        select
+            g.account_id, g.amount, g.effective_at, g.expires_at,
+            count(*) over (partition by g.account_id, g.expires_at) as times
+        from credits.grants as g
+        where g.operation = 'set_allowance'
+            and g.source = 'rollover'
+            and (p_account_id is null or g.account_id = p_account_id)
     ),
     granted as (
         select g.account_id, sum(g.amount) as amount
@@ -89,7 +121,9 @@ begin
             k.allowance,
             k.ends_at,
             case when k.is_funded then k.allowance else 0 end as due,
-            case when k.is_funded and k.allowance <> -1 and k.operation = 'roll_period'
+            case
+                when k.is_funded and k.allowance <> -1 and not k.was_unlimited
+                    and k.operation = 'roll_period'
                 then least(k.rollover_cap, coalesce(e.amount, 0)) else 0 end as rollover_due,
             coalesce(g.allocations, 0) as allocations,
             coalesce(g.allocated, 0) as allocated,
@@ -97,7 +131,15 @@ begin
             g.expires_first,
             coalesce(g.endless = 0 and g.expires_first = k.ends_at
                 and g.expires_last = k.ends_at, g.account_id is null) as ends,
-            l.amount > c_ample as is_cut
+            l.amount > c_ample as is_cut,
+            case when k.version_next is null and k.allowance_paid_late is null
+                then w.due else 0 end as withheld_due,
+            case when k.version_next is null then k.rollover_withheld
+                else 0 end as withheld_said,
+            case when k.allowance_paid_late <> '-1' then w.due else 0 end as late_due,
+            coalesce(p.amount, 0) as late,
+            p.times is null
+                or p.times = 1 and p.effective_at >= k.starts_at as late_once
         from known as k
         full join given as g
             on g.account_id = k.account_id
@@ -106,11 +148,23 @@ begin
         left join expired as e
             on e.account_id = k.account_id and e.created_at = k.starts_at
         left join granted as l on l.account_id = k.account_id
+        left join late as p on p.account_id = k.account_id and p.expires_at = k.ends_at
+        cross join lateral (
+            select case
+                when k.operation = 'roll_period' and not k.is_funded and k.allowance <> -1
+                    and not k.was_unlimited
+                    then least(k.rollover_cap, coalesce(e.amount, 0))
+                else 0
+            end as due
+        ) as w
     )
-    select j.account_id, 'allowance', j.subject,
-        format('one of %s, %s rolled over, until %s', j.due, j.rollover_due, j.ends_at),
-        format('%s of %s, %s rolled over, until %s', j.allocations, j.allocated,
-            j.rolled_over, j.expires_first)
+    select j.account_id, 'allowance',
+        case when j.withheld_said = j.withheld_due or j.is_cut then j.subject else 'account' end,
+        format('one of %s, %s rolled over, %s rolled over late, %s withheld, until %s',
+            j.due, j.rollover_due, j.late_due, j.withheld_due, j.ends_at),
+        format('%s of %s, %s rolled over, %s rolled over late, %s withheld, until %s',
+            j.allocations, j.allocated, j.rolled_over, j.late, j.withheld_said,
+            j.expires_first)
     from judged as j
     where (
             j.ends
@@ -120,6 +174,12 @@ begin
                 else j.allocated = j.due and j.allocations = (j.due > 0)::int
             end
             and (j.is_cut or j.rolled_over = j.rollover_due)
+            and j.late_once
+            and j.late <= j.late_due
+            and j.withheld_said <= j.withheld_due
+            and (
+                j.is_cut or (j.late, j.withheld_said) = (j.late_due, j.withheld_due)
+            )
         ) is not true;
 
     -- An allowance that was changed at once left the period with no less than it says:

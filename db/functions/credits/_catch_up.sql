@@ -44,7 +44,10 @@ begin
         loop
             v_keep := credits._keep(v_grant, v_at);
             if v_grant.remaining > v_keep then
-                if v_grant.pool = 'monthly' and v_account.period_end <= v_at then
+                if v_grant.pool = 'monthly'
+                    and v_account.period_end <= v_at
+                    and v_account.period_grant <> -1
+                then
                     v_rolled := v_rolled + v_grant.remaining - v_keep;
                 end if;
                 v_account := credits._take(
@@ -86,8 +89,10 @@ end
 $$;
 
 -- The next month begins. Granted only if it begins before the account's funding ends;
--- of the monthly credits that just expired, as many roll over as the cap allows. An
--- account that has been granted all it may ever be rolls on without.
+-- of the monthly credits that just expired, as many roll over as the cap allows, but none
+-- of an unlimited block. A month that is not paid for yet has its roll-over withheld, for
+-- the payment that comes late. An account that has been granted all it may ever be rolls
+-- on without.
 create or replace function credits._roll_period(p_account credits.accounts, p_expired bigint)
 returns credits.accounts
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -107,10 +112,15 @@ begin
         jsonb_build_object('periodStart', p_account.period_start, 'periodEnd', v_start),
         jsonb_build_object('periodStart', v_start, 'periodEnd', v_end),
         v_start);
+    v_account.rollover_withheld := 0;
+    if v_account.period_grant = -1 then
+        v_rollover := 0;
+    end if;
     if v_account.funded_until is not null and v_start >= v_account.funded_until then
+        v_account.rollover_withheld := v_rollover;
         return v_account;
     end if;
-    if v_rollover > 0 and v_account.period_grant <> -1 then
+    if v_rollover > 0 then
         v_account := credits._give(
             v_account, 'roll_period', 'rollover', 'paid', 10, v_rollover, v_start, v_end);
     end if;

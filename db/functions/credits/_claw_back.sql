@@ -21,6 +21,11 @@ declare
     v_paid bigint := least(p_account.available, p_amount);
     v_drawn record;
 begin
+    if p_amount - v_paid
+        > credits._books_limit() - v_account.granted_total - v_account.overage
+    then
+        perform core.refuse('XLIMT', jsonb_build_object('limit', credits._lifetime_limit()));
+    end if;
     select d.* into strict v_drawn
     from credits._draw(p_account.account_id, array[p_amount], v_account.clock_at) as d;
     v_account.version := v_account.version + 1;

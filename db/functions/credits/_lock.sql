@@ -7,6 +7,11 @@
 --
 -- The clock is read after the lock, since the wait may have been long, and never
 -- runs backwards for one account.
+--
+-- One call works only so much of what is due. Where more is left, nothing new is decided:
+-- it has an earlier time than anything done now. Functions of sets then say BUSY for each
+-- request, functions of one request answer no row; what was worked is kept either way, so
+-- asking again gets there.
 create or replace function credits._lock(p_account_id uuid)
 returns credits.accounts
 language plpgsql volatile set search_path = pg_catalog, pg_temp

@@ -43,7 +43,10 @@ begin
         perform credits._invalid('reason', 'must have 1 to 1000 characters');
     end if;
     v_account := credits._lock(p_account_id);
-    perform credits._assert_current(v_account);
+    if v_account.next_due_at <= v_account.clock_at then
+        perform credits._save(v_account);
+        return;
+    end if;
     select a.version into v_version_before
     from credits.accounts as a
     where a.account_id = p_account_id;

@@ -37,6 +37,7 @@ declare
     v_version bigint;
     v_seen bytea;
     v_at timestamptz;
+    v_was_funded boolean;
     v_before jsonb;
     v_fingerprint bytea := credits._fingerprint(jsonb_build_array(
         p_period_grant, p_takes_effect, p_rollover_cap, p_funded_until));
@@ -52,7 +53,10 @@ begin
         perform credits._invalid('takesEffect', 'must be now or period_end');
     end if;
     v_account := credits._lock(p_account_id);
-    perform credits._assert_current(v_account);
+    if v_account.next_due_at <= v_account.clock_at then
+        perform credits._save(v_account);
+        return;
+    end if;
     select a.version into v_version_before
     from credits.accounts as a
     where a.account_id = p_account_id;
@@ -67,6 +71,7 @@ begin
 
     if v_seen is null then
         v_before := credits._terms(v_account);
+        v_was_funded := coalesce(v_account.period_start < v_account.funded_until, true);
         if p_funded_until is not null then
             v_account.funded_until := nullif(p_funded_until, 'infinity');
         end if;
@@ -79,6 +84,12 @@ begin
                 v_account, p_period_grant,
                 coalesce(p_rollover_cap, v_account.rollover_cap), v_at, p_actor, p_reason);
         else
+            if not v_was_funded then
+                -- Paid for late: this month is granted by the terms it has.
+                v_account := credits._allow(
+                    v_account, v_account.period_grant, v_account.rollover_cap,
+                    v_account.clock_at, p_actor, p_reason);
+            end if;
             v_at := v_account.period_end;
             v_account.pending_at := v_at;
             v_account.pending_period_grant := p_period_grant;

@@ -17,12 +17,15 @@ create or replace function credits.set_policy(
     p_rollover_cap bigint default null,
     p_overdraft_limit bigint default null,
     p_low_balance_percent int default null,
-    p_clawback_creates_overage boolean default null
+    p_clawback_creates_overage boolean default null,
+    p_settle_limit_factor int default null,
+    p_settle_limit_floor bigint default null
 )
 returns table (
     project_id uuid, nanodollars_per_credit bigint, increment bigint, minimum_charge bigint,
     period_grant bigint, welcome_grant bigint, rollover_cap bigint, overdraft_limit bigint,
-    low_balance_percent int, clawback_creates_overage boolean
+    low_balance_percent int, clawback_creates_overage boolean,
+    settle_limit_factor int, settle_limit_floor bigint
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s'
@@ -45,6 +48,12 @@ begin
         or greatest(p_welcome_grant, p_rollover_cap, p_overdraft_limit) > 1000000000000000
     then
         perform credits._invalid('defaults', 'must be from 0 to 10^9 credits');
+    end if;
+    if p_settle_limit_factor not between 1 and 1000000 then
+        perform credits._invalid('settleLimitFactor', 'must be from 1 to 10^6');
+    end if;
+    if p_settle_limit_floor not between 0 and 1000000000000000 then
+        perform credits._invalid('settleLimitFloor', 'must be from 0 to 10^9 credits');
     end if;
     if p_low_balance_percent not between 10 and 50 then
         perform credits._invalid('lowBalancePercent', 'must be from 10 to 50');
@@ -70,12 +79,15 @@ begin
             overdraft_limit = coalesce(p_overdraft_limit, p.overdraft_limit),
             low_balance_percent = coalesce(p_low_balance_percent, p.low_balance_percent),
             clawback_creates_overage =
-                coalesce(p_clawback_creates_overage, p.clawback_creates_overage)
+                coalesce(p_clawback_creates_overage, p.clawback_creates_overage),
+            settle_limit_factor = coalesce(p_settle_limit_factor, p.settle_limit_factor),
+            settle_limit_floor = coalesce(p_settle_limit_floor, p.settle_limit_floor)
         where p.project_id = p_project_id
         returning p.project_id, p.nanodollars_per_credit, p.increment::bigint,
             p.minimum_charge::bigint, p.period_grant::bigint, p.welcome_grant::bigint,
             p.rollover_cap::bigint, p.overdraft_limit::bigint,
-            p.low_balance_percent::int, p.clawback_creates_overage;
+            p.low_balance_percent::int, p.clawback_creates_overage,
+            p.settle_limit_factor, p.settle_limit_floor::bigint;
 end
 $$;
 grant execute on function credits.set_policy to exchequer_app;

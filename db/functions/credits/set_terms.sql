@@ -3,7 +3,7 @@
 -- What is null stays. Calls credits.set_limits and credits.set_allowance.
 --
 -- locks     the account
--- refuses   NOACC, XINPT, IDEMX, XLIMT
+-- refuses   NOACC, XINPT, IDEMX, XLIMT, 55P03
 -- replays   the same key and request change nothing again
 -- ends in   credits.catch_up, at each boundary
 create or replace function credits.set_terms(
@@ -36,10 +36,13 @@ begin
     if p_period_grant is null and p_rollover_cap is not null then
         perform credits._invalid('rolloverCap', 'comes with an allowance');
     end if;
-    select l.* into strict v_limits
+    select l.* into v_limits
     from credits.set_limits(
         p_account_id, p_idempotency_key, p_overdraft_limit, p_low_balance_percent,
         p_reason, p_actor) as l;
+    if not found then
+        return;
+    end if;
     if p_period_grant is null then
         return query
             select null::timestamptz, v_limits.replayed, v_limits.version,
@@ -49,10 +52,14 @@ begin
             where a.account_id = p_account_id;
         return;
     end if;
-    select s.* into strict v_allowance
+    select s.* into v_allowance
     from credits.set_allowance(
         p_account_id, p_period_grant, p_idempotency_key, p_takes_effect, p_rollover_cap,
         null, p_reason, p_actor) as s;
+    if not found then
+        -- So much fell due in between: together or not at all.
+        perform core.refuse('55P03');
+    end if;
     return query
         select v_allowance.takes_effect_at, v_limits.replayed, v_allowance.version,
             v_limits.version_before, b.*

@@ -8,7 +8,7 @@
 --
 -- locks     the account
 -- refuses   NOACC; as outcome: VALIDATION_ERROR, RESERVATION_NOT_FOUND, RESERVATION_SETTLED,
---           RESERVATION_RELEASED, SETTLE_AMOUNT_IMPLAUSIBLE, BUSY
+--           RESERVATION_RELEASED, SETTLE_AMOUNT_IMPLAUSIBLE, BALANCE_LIMIT, BUSY
 -- replays   the same amount again answers the first settle; another amount is refused with
 --           the amount that won
 -- ends in   itself; credits.refund gives back
@@ -32,6 +32,7 @@ as $$
 #variable_conflict use_column
 declare
     c_set_limit constant int := 256;
+    c_books constant bigint := credits._books_limit();
     v_account credits.accounts;
     v_version_before bigint;
     v_ids uuid[] := array[]::uuid[];
@@ -148,6 +149,12 @@ begin
                 values (p_account_id, 'settle_amount_implausible', q.id::text, facts,
                     v_account.clock_at)
                 on conflict on constraint findings_pkey do nothing;
+            elsif q.asked_amount - v_account.available
+                - (case when q.status = 'pending' then q.amount else 0 end)
+                > c_books - v_account.granted_total - v_account.overage
+            then
+                outcome := 'BALANCE_LIMIT';
+                facts := jsonb_build_object('limit', credits._lifetime_limit());
             else
                 v_back := 0;
                 v_excess := q.asked_amount;

@@ -1,0 +1,121 @@
+"""What all calls of the credits domain share: counting, telling the feed, refusing."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from app.core.database import Database
+from app.core.refusals import Refusal
+from app.core.telemetry import CREDIT_OPERATIONS
+from app.credits.rows import (
+    Adjusted,
+    AllowanceSet,
+    Balance,
+    Deducted,
+    Extended,
+    Forgiven,
+    Granted,
+    LimitsSet,
+    Refunded,
+    Released,
+    Reserved,
+    Settled,
+    TermsSet,
+    Voided,
+)
+
+Answered = Reserved | Extended | Settled | Released
+Moved = (
+    Deducted
+    | Granted
+    | Voided
+    | Refunded
+    | Adjusted
+    | Forgiven
+    | AllowanceSet
+    | LimitsSet
+    | TermsSet
+)
+
+_A = TypeVar("_A", Reserved, Extended, Settled, Released)
+_M = TypeVar("_M", bound=Moved)
+_R = TypeVar("_R")
+_G = TypeVar("_G", Reserved, Extended, Settled, Released, Deducted)
+
+
+class Listener(Protocol):
+    """Who wants to know what a call changed, at once and without being waited for."""
+
+    def moved(
+        self, version_before: int, balance: Balance, reservations: Sequence[Answered]
+    ) -> None:
+        """Take the account's newest balance and the reservations that changed."""
+
+
+class Calls:
+    """Calls SQL functions, counts what came of it, and hands the row to the feed.
+
+    The row is the event: nothing is read again.
+    """
+
+    def __init__(self, database: Database, listener: Listener | None = None) -> None:
+        self._database = database
+        self._listener = listener
+
+    async def _decide(
+        self, operation: str, row: type[_A], function: str, **arguments: Any
+    ) -> list[_A]:
+        """Call a function of sets: one answer for each request, each with its outcome."""
+        rows = await self._call(operation, row, function, **arguments)
+        for answer in rows:
+            _count(operation, _outcome(answer))
+        last = rows[-1]
+        if last.balance is not None:
+            changed = [answer for answer in rows if answer.outcome == "OK" and not answer.replayed]
+            self._tell(rows[0].version_before, last.balance, changed)
+        return rows
+
+    async def _move(self, operation: str, row: type[_M], function: str, **arguments: Any) -> _M:
+        """Call a function of one request; it answers a row, or refuses."""
+        rows = await self._call(operation, row, function, **arguments)
+        if not rows:
+            # More is due on the account than one call may work. That much is done; nothing
+            # was decided.
+            _count(operation, "BUSY")
+            raise Refusal("BUSY")
+        [answer] = rows
+        _count(operation, _outcome(answer))
+        self._tell(answer.version_before, answer.balance)
+        return answer
+
+    async def _call(
+        self, operation: str, row: type[_R], function: str, **arguments: Any
+    ) -> list[_R]:
+        try:
+            return await self._database.call(row, function, **arguments)
+        except Refusal as refusal:
+            _count(operation, refusal.code)
+            raise
+
+    def _tell(
+        self, version_before: int, balance: Balance, reservations: Sequence[Answered] = ()
+    ) -> None:
+        if self._listener is not None and balance.balance_version > version_before:
+            self._listener.moved(version_before, balance, reservations)
+
+
+def _count(operation: str, outcome: str) -> None:
+    CREDIT_OPERATIONS.labels(operation, outcome.lower()).inc()
+
+
+def _outcome(row: Answered | Moved) -> str:
+    outcome = getattr(row, "outcome", "OK")
+    if outcome == "OK" and row.replayed:
+        return "REPLAYED"
+    return str(outcome)
+
+
+def granted(row: _G) -> _G:
+    """Return an answer that is a yes; raise the one that is a no."""
+    if row.outcome != "OK":
+        raise Refusal(row.outcome, row.facts)
+    return row

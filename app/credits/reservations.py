@@ -1,0 +1,124 @@
+"""Calls about credits in use: reservations, and charges without one."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from app.credits.calls import Calls, granted
+from app.credits.rows import (
+    Actor,
+    Brought,
+    Deducted,
+    Extended,
+    ExtendRequest,
+    Facts,
+    Released,
+    ReleaseRequest,
+    Reserved,
+    ReserveRequest,
+    Settled,
+    SettleRequest,
+)
+
+
+class Reservations(Calls):
+    """Reserve, extend, settle, release, expire; deduct is reserve and settle in one."""
+
+    # Reservations: sets for one account, decided in turn, one answer each.
+
+    async def reserve_set(
+        self, account_id: UUID, requests: Sequence[ReserveRequest]
+    ) -> list[Reserved]:
+        """Set credits aside; each answer has its own outcome."""
+        return await self._decide(
+            "reserve", Reserved, "credits.reserve", p_account_id=account_id, p_requests=requests
+        )
+
+    async def extend_set(
+        self, account_id: UUID, requests: Sequence[ExtendRequest]
+    ) -> list[Extended]:
+        """Raise reservations; each answer has its own outcome."""
+        return await self._decide(
+            "extend", Extended, "credits.extend", p_account_id=account_id, p_requests=requests
+        )
+
+    async def settle_set(
+        self, account_id: UUID, requests: Sequence[SettleRequest]
+    ) -> list[Settled]:
+        """Charge what was used; each answer has its own outcome."""
+        return await self._decide(
+            "settle", Settled, "credits.settle", p_account_id=account_id, p_requests=requests
+        )
+
+    async def release_set(
+        self, account_id: UUID, requests: Sequence[ReleaseRequest]
+    ) -> list[Released]:
+        """Give reserved credits back; each answer has its own outcome."""
+        return await self._decide(
+            "release", Released, "credits.release", p_account_id=account_id, p_requests=requests
+        )
+
+    async def reserve(self, account_id: UUID, request: ReserveRequest) -> Reserved:
+        """Set credits aside, or refuse."""
+        return granted((await self.reserve_set(account_id, [request]))[0])
+
+    async def extend(self, account_id: UUID, request: ExtendRequest) -> Extended:
+        """Raise a reservation, or refuse."""
+        return granted((await self.extend_set(account_id, [request]))[0])
+
+    async def settle(self, account_id: UUID, request: SettleRequest) -> Settled:
+        """Charge what was used, or refuse."""
+        return granted((await self.settle_set(account_id, [request]))[0])
+
+    async def release(self, account_id: UUID, request: ReleaseRequest) -> Released:
+        """Give reserved credits back, or refuse."""
+        return granted((await self.release_set(account_id, [request]))[0])
+
+    async def expire_reservations(self, account_id: UUID) -> Brought:
+        """Expire reservations of an account that are past their time, at most 100."""
+        row = await self._database.call_one(
+            Brought, "credits.expire_reservations", p_account_id=account_id
+        )
+        self._tell(row.version_before, row.balance)
+        return row
+
+    async def deduct(
+        self,
+        account_id: UUID,
+        amount: int,
+        idempotency_key: str,
+        *,
+        feature: str | None = None,
+        quality: str | None = None,
+        model: str | None = None,
+        price_version: str | None = None,
+        end_customer_ref: str | None = None,
+        related_type: str | None = None,
+        related_id: str | None = None,
+        related_name: str | None = None,
+        usage: SettleRequest | None = None,
+        reason: str | None = None,
+        actor: Actor | None = None,
+        metadata: Facts | None = None,
+    ) -> Deducted:
+        """Charge for work that is done, or refuse."""
+        row = await self._move(
+            "deduct",
+            Deducted,
+            "credits.deduct",
+            p_account_id=account_id,
+            p_amount=amount,
+            p_idempotency_key=idempotency_key,
+            p_feature=feature,
+            p_quality=quality,
+            p_model=model,
+            p_price_version=price_version,
+            p_end_customer_ref=end_customer_ref,
+            p_related_type=related_type,
+            p_related_id=related_id,
+            p_related_name=related_name,
+            p_usage=usage,
+            p_reason=reason,
+            p_actor=actor,
+            p_metadata=metadata,
+        )
+        return granted(row)
