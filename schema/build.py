@@ -31,7 +31,8 @@ from schema import refusals
 from schema.credits.mutations import CreditMutations
 from schema.credits.queries import CreditQueries
 from schema.credits.subscriptions import CreditSubscriptions
-from schema.identity import IdentityMutations, IdentityQueries
+from schema.identity.mutations import IdentityMutations
+from schema.identity.queries import IdentityQueries
 from schema.limits import make_rules
 from schema.scalars import SCALARS
 

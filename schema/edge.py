@@ -5,9 +5,8 @@ negotiated, bodies bounded, every error is JSON with a code and the request id, 
 request however broken gets a 5xx of its own making. Resolvers know nothing of this.
 """
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -15,38 +14,28 @@ import orjson
 import strawberry
 from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.fastapi import GraphQLRouter
 from strawberry.http.streaming import SSETransport, merge_stream_with_heartbeat
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
-    BaseGraphQLTransportWSHandler,
-    Operation,
-)
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
-    Message,
-    SubscribeMessage,
-)
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app.core.database import Unavailable
 from app.core.refusals import CATALOGUE, Refusal
-from app.core.telemetry import REQUEST_ID, log
+from app.core.telemetry import REQUEST_ID
 from schema.build import coded
 from schema.context import Context, Services
+from schema.streams import EventStream, SocketHandler
 
 _JSON = "application/json"
 _GRAPHQL_JSON = "application/graphql-response+json"
 _EVENTS = "text/event-stream"
 _BEARER = "bearer "
-# Longer than the server's pings take to fail (app.start).
-_SEND_SECONDS = 60.0
 _PATIENCE = 64
 _QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 
@@ -77,90 +66,10 @@ def refuse(refused: RequestRefused, media_type: str = _JSON) -> Response:
     )
 
 
-class _SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """Closes a socket that sends what is no message; believes no key and no reader for ever."""
-
-    async def handle_message(self, message: Any) -> None:
-        well_formed = (
-            isinstance(message, dict)
-            and isinstance(message.get("type"), str)
-            and isinstance(message.get("id", ""), str)
-            and (message["type"] != "subscribe" or _is_subscribe(message.get("payload")))
-        )
-        if not well_formed:
-            await self.handle_invalid_message("Not a message of graphql-transport-ws")
-            return
-        await super().handle_message(cast("Any", message))
-
-    async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        limit = self.max_subscriptions_per_connection
-        if (
-            self.connection_acknowledged
-            and message["id"] not in self.operations
-            and limit is not None
-            and len(self.operations) >= limit
-        ):
-            error = GraphQLError(
-                f"A socket carries at most {limit} operations.",
-                extensions={"code": "BUSY", "limit": limit},
-            )
-            payload = [coded(error).formatted]
-            await self.send_message({"id": message["id"], "type": "error", "payload": payload})
-            return
-        await super().handle_subscribe(message)
-
-    async def send_message(self, message: Message) -> None:
-        try:
-            async with asyncio.timeout(_SEND_SECONDS):
-                await super().send_message(message)
-        except TimeoutError:
-            # The server's pings have failed by now, but it waits for the bytes to go out.
-            log.warning("socket.not_read", operations=len(self.operations))
-            for name in list(self.operations):
-                await self.cleanup_operation(name)
-
-    async def run_operation(self, operation: Operation[Context, None]) -> None:
-        try:
-            # The key was good when the socket opened; it may have been revoked since.
-            await self.context.renew()
-        except (Refusal, Unavailable) as error:
-            await operation.send_initial_errors([coded(GraphQLError("", original_error=error))])
-            return
-        await super().run_operation(operation)
-
-
-def _is_subscribe(payload: object) -> bool:
-    return (
-        isinstance(payload, dict)
-        and isinstance(payload.get("query"), str)
-        and isinstance(payload.get("variables"), dict | None)
-        and isinstance(payload.get("operationName"), str | None)
-    )
-
-
-class _EventStream(StreamingResponse):
-    """Ends when nobody reads it."""
-
-    async def stream_response(self, send: Send) -> None:
-        """Send what comes; a reader that takes nothing for too long is left."""
-
-        async def send_in_time(message: Any) -> None:
-            async with asyncio.timeout(_SEND_SECONDS):
-                await send(message)
-
-        try:
-            await super().stream_response(send_in_time)
-        except TimeoutError:
-            log.warning("events.not_read")
-        finally:
-            # Cancelled while sending, the framework leaves it, and its subscription, open.
-            await cast("AsyncGenerator[str]", self.body_iterator).aclose()
-
-
 class Edge(GraphQLRouter[Context, None]):
     """The route `/graphql`."""
 
-    graphql_transport_ws_handler_class = _SocketHandler
+    graphql_transport_ws_handler_class = SocketHandler
 
     def __init__(
         self,
@@ -333,7 +242,7 @@ class Edge(GraphQLRouter[Context, None]):
             interval=self._events.heartbeat_interval,
             send_initial_heartbeat=False,
         )
-        return _EventStream(stream(), headers=dict(self._events.headers))
+        return EventStream(stream(), headers=dict(self._events.headers))
 
 
 def _encode(value: object) -> str:

@@ -12,7 +12,7 @@ from strawberry.scalars import JSON
 from app.core.refusals import invalid
 from app.credits import SettleRequest
 from app.credits.reads import TransactionFilter
-from schema.credits.types import GrantCategory, GrantSource, TransactionType
+from schema.credits.enums import GrantCategory, GrantSource, TransactionType
 from schema.inputs import read_id, read_text, values_of
 from schema.scalars import Credits
 

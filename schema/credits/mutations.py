@@ -27,26 +27,28 @@ from schema.credits.inputs import (
     read_usage,
 )
 from schema.credits.results import (
-    AdjustCreditsResult,
     AdjustCreditsSuccess,
-    DeductCreditsResult,
     DeductCreditsSuccess,
-    ExtendReservationResult,
     ExtendReservationSuccess,
-    ForgiveOverageResult,
     ForgiveOverageSuccess,
-    GrantCreditsResult,
     GrantCreditsSuccess,
-    RefundCreditsResult,
     RefundCreditsSuccess,
-    ReleaseCreditsResult,
     ReleaseCreditsSuccess,
-    ReserveCreditsResult,
     ReserveCreditsSuccess,
-    SettleCreditsResult,
     SettleCreditsSuccess,
-    VoidGrantResult,
     VoidGrantSuccess,
+)
+from schema.credits.unions import (
+    AdjustCreditsResult,
+    DeductCreditsResult,
+    ExtendReservationResult,
+    ForgiveOverageResult,
+    GrantCreditsResult,
+    RefundCreditsResult,
+    ReleaseCreditsResult,
+    ReserveCreditsResult,
+    SettleCreditsResult,
+    VoidGrantResult,
 )
 from schema.inputs import read_id, read_key, read_text, value_of
 from schema.refusals import RefusalsAsData

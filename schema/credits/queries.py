@@ -10,6 +10,7 @@ from app.core.refusals import invalid
 from app.credits.reads import TransactionFilter
 from app.identity.rights import Operation
 from schema.context import Context, context_of
+from schema.credits.enums import GrantSource, GrantState, ReservationStatus
 from schema.credits.inputs import CreditTransactionFilter
 from schema.credits.types import (
     CreditBalance,
@@ -17,10 +18,7 @@ from schema.credits.types import (
     CreditGrant,
     CreditReservation,
     CreditTransaction,
-    GrantSource,
-    GrantState,
     OrganizationId,
-    ReservationStatus,
 )
 from schema.inputs import read_id, read_text, values_of
 from schema.pages import After, Connection, First, check_first, page, read_cursor

@@ -17,13 +17,8 @@ from app.credits.feed import Push, Watch
 from app.credits.reads import PAGE_LIMIT
 from app.identity.rights import Operation
 from schema.context import Context, context_of
-from schema.credits.types import (
-    CreditBalance,
-    CreditTransaction,
-    OrganizationId,
-    ReservationState,
-    ReservationStatus,
-)
+from schema.credits.enums import ReservationStatus
+from schema.credits.types import CreditBalance, CreditTransaction, OrganizationId, ReservationState
 from schema.inputs import read_id
 from schema.scalars import Credits
 

@@ -78,9 +78,10 @@ async def test_an_account_that_is_broken_does_not_hold_up_the_others(
     assert available == [10 * CREDIT] * 3
     # It waits for the next sweep and for a person; it stays as it was.
     assert await sweep(credits) == 0
-    assert await admin.fetch(
+    [pending] = await admin.fetch(
         "select account_id from credits.reservations where status = 'pending'"
-    ) == [(opened[1],)]
+    )
+    assert pending["account_id"] == opened[1]
 
 
 async def test_the_worker_runs_until_told_to_stop_and_clears_old_responses(
