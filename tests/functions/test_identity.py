@@ -336,6 +336,19 @@ async def test_revoked_key_is_nobody_and_stays_so(
     assert await tenants(admin) == before
 
 
+async def test_keys_of_an_archived_project_are_nobody(
+    database: Database, accounts: Accounts, admin: Connection
+) -> None:
+    project = await accounts.project()
+    await make_key(database, project)
+    for status, found in (("archived", 0), ("active", 1)):
+        await admin.execute(
+            "update identity.projects set status = $2 where id = $1", project, status
+        )
+        rows = await database.fetch("select * from identity.find_api_key($1)", SECRET)
+        assert len(rows) == found
+
+
 async def test_only_a_key_of_the_project_can_be_revoked(
     database: Database, accounts: Accounts, admin: Connection
 ) -> None:

@@ -122,7 +122,7 @@ async def test_an_overdraft_is_used_up_before_an_account_has_run_out(
     assert await told(admin, account) == []
     await credits.deduct(account, 1, "below")
     await credits.deduct(account, 1, "deeper")
-    assert await told(admin, account) == [(5, DEPLETED, {"remaining": 0})]
+    assert await told(admin, account) == [(5, DEPLETED, {"remaining": MINIMUM - 5 * CREDIT - 1})]
 
 
 async def test_low_is_told_of_what_remains_without_the_overdraft(
@@ -142,7 +142,7 @@ async def test_a_lower_overdraft_may_run_an_account_out(
     account = await accounts.open(1, overdraft=5)
     await credits.deduct(account, 3 * CREDIT, "into debt")
     row = await credits.set_limits(account, "less", overdraft_limit=2 * CREDIT)
-    assert await told(admin, account) == [(row.version, DEPLETED, {"remaining": 0})]
+    assert await told(admin, account) == [(row.version, DEPLETED, {"remaining": -2 * CREDIT})]
 
 
 async def test_a_threshold_below_the_smallest_charge_is_not_told_after_running_out(

@@ -57,12 +57,12 @@ begin
     end if;
     if v_stored.headroom >= p_account.minimum_charge and v_headroom < p_account.minimum_charge then
         perform events.emit(p_account.account_id, p_account.version, 'credits.depleted',
-            jsonb_build_object('remaining', greatest(0, v_after)), p_account.clock_at);
+            jsonb_build_object('remaining', v_after), p_account.clock_at);
     elsif v_headroom >= p_account.minimum_charge
         and v_low > 0 and v_stored.before >= v_low and v_after < v_low
     then
         perform events.emit(p_account.account_id, p_account.version, 'credits.low_balance',
-            jsonb_build_object('remaining', greatest(0, v_after), 'threshold', v_low),
+            jsonb_build_object('remaining', v_after, 'threshold', v_low),
             p_account.clock_at);
     end if;
 end
