@@ -81,12 +81,12 @@ class KeyHolder:
 
 
 @dataclass(frozen=True, slots=True)
-class RevokedKey:
-    """A key that no longer works."""
+class RevokedKey(ApiKey):
+    """A key that no longer works; `replayed` if it had stopped before."""
 
-    id: UUID
-    secret_hash: bytes
     revoked_at: datetime
+    secret_hash: bytes
+    replayed: bool
 
 
 class Identity:
@@ -230,10 +230,16 @@ class Identity:
             KeyHolder, "identity.find_api_key", p_secret_hash=secret_hash
         )
 
-    async def revoke_api_key(self, key_id: UUID, project_id: UUID | None = None) -> RevokedKey:
+    async def revoke_api_key(
+        self, key_id: UUID, project_id: UUID | None = None, kind: str | None = None
+    ) -> RevokedKey:
         """Revoke a key; other processes believe it for at most the cache time."""
         row = await self._database.call_one(
-            RevokedKey, "identity.revoke_api_key", p_id=key_id, p_project_id=project_id
+            RevokedKey,
+            "identity.revoke_api_key",
+            p_id=key_id,
+            p_project_id=project_id,
+            p_kind=kind,
         )
         self._keys.pop(row.secret_hash, None)
         return row

@@ -68,6 +68,13 @@ class CreateOrganizationKeyInput:
     )
 
 
+@strawberry.input(description="End a key.")
+class RevokeKeyInput:
+    """Input of `revokeKey`."""
+
+    key_id: strawberry.ID = strawberry.field(description="The key; its secret is not asked for.")
+
+
 @strawberry.input(description="Change an organization's terms. What is left out stays.")
 class UpdateOrganizationSettingsInput:
     """Input of `updateOrganizationSettings`."""

@@ -19,6 +19,7 @@ from schema.identity.inputs import (
     CreateOrganizationKeyInput,
     CreateProjectInput,
     CreateProjectKeyInput,
+    RevokeKeyInput,
     UpdateOrganizationSettingsInput,
 )
 from schema.identity.results import (
@@ -28,6 +29,8 @@ from schema.identity.results import (
     CreateOrganizationSuccess,
     CreateProjectResult,
     CreateProjectSuccess,
+    RevokeKeyResult,
+    RevokeKeySuccess,
     UpdateOrganizationSettingsResult,
     UpdateOrganizationSettingsSuccess,
 )
@@ -192,6 +195,26 @@ class IdentityMutations:
         )
 
     @strawberry.mutation(
+        description="End a key, for good. Every process refuses it within seconds, and ends its"
+        " subscriptions. A project key ends keys of its organizations; an administrator any.",
+        extensions=[RefusalsAsData()],
+    )
+    async def revoke_key(
+        self,
+        info: Info[Any, Any],
+        input: Annotated[RevokeKeyInput, Input],  # noqa: A002
+    ) -> RevokeKeyResult:
+        context = context_of(info)
+        context.require(Operation.REVOKE_KEY)
+        is_admin = context.viewer.kind is ViewerKind.ADMIN
+        row = await context.services.identity.revoke_api_key(
+            read_id(input.key_id, "keyId"),
+            project_id=context.viewer.project_id,
+            kind=None if is_admin else "organization",
+        )
+        return RevokeKeySuccess(key=ApiKey.of(row), replayed=row.replayed)
+
+    @strawberry.mutation(
         description="Change an organization's overdraft, allowance or low-balance threshold.",
         extensions=[RefusalsAsData()],
     )
@@ -287,6 +310,7 @@ async def _create_key(
             scopes=scopes,
             created_at=datetime.fromisoformat(response["created_at"]),
             expires_at=expires_at,
+            revoked_at=None,
         ),
         secret=response["secret"],
         replayed=replayed,

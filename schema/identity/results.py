@@ -54,6 +54,14 @@ class CreateKeySuccess:
     replayed: bool = strawberry.field(description=_REPLAYED)
 
 
+@strawberry.type(description="The key no longer works.")
+class RevokeKeySuccess:
+    """Result of `revokeKey`."""
+
+    key: ApiKey = strawberry.field(description="The key.")
+    replayed: bool = strawberry.field(description="Whether it had been revoked before.")
+
+
 @strawberry.type(description="The terms are changed.")
 class UpdateOrganizationSettingsSuccess:
     """Result of `updateOrganizationSettings`."""
@@ -89,6 +97,10 @@ CreateKeyResult = Annotated[
     | InvalidInput
     | Busy,
     strawberry.union("CreateKeyResult", description="What came of it."),
+]
+RevokeKeyResult = Annotated[
+    RevokeKeySuccess | Forbidden | ScopeRequired | NotFound | InvalidInput | Busy,
+    strawberry.union("RevokeKeyResult", description="What came of it."),
 ]
 UpdateOrganizationSettingsResult = Annotated[
     UpdateOrganizationSettingsSuccess

@@ -93,6 +93,28 @@ class ApiKey:
     scopes: list[str] = strawberry.field(description="What it may do besides.")
     created_at: datetime = strawberry.field(description="When it was made.")
     expires_at: datetime | None = strawberry.field(description="When it ends; null: never.")
+    revoked_at: datetime | None = strawberry.field(
+        description="When it was revoked; null: it was not."
+    )
+
+    @classmethod
+    def of(cls, row: domain.RevokedKey) -> "ApiKey":
+        """Return the type of a row."""
+        return cls(
+            id=strawberry.ID(str(row.id)),
+            kind=KeyKindName(row.kind),
+            project_id=strawberry.ID(str(row.project_id)),
+            organization_id=None
+            if row.organization_id is None
+            else strawberry.ID(str(row.organization_id)),
+            name=row.name,
+            prefix=row.prefix,
+            last4=row.last4,
+            scopes=row.scopes,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+        )
 
 
 @strawberry.type(description="A page of projects, oldest first.")

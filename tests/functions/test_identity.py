@@ -325,14 +325,14 @@ async def test_revoked_key_is_nobody_and_stays_so(
     key = await make_key(database, project)
     await make_key(database, project, secret_hash=sha256(b"kept").digest())
     revoked = await call(database, "revoke_api_key", id=key["id"], project_id=project)
-    assert tuple(revoked) == (key["id"], SECRET, NOW)
+    assert tuple(revoked) == (*tuple(key), NOW, SECRET, False)
     assert await database.fetch("select * from identity.find_api_key($1)", SECRET) == []
     assert await call(database, "find_api_key", secret_hash=sha256(b"kept").digest())
 
     before = await tenants(admin)
     await clock.advance(timedelta(days=1))
     again = await call(database, "revoke_api_key", id=key["id"])
-    assert tuple(again) == tuple(revoked)
+    assert tuple(again) == (*tuple(key), NOW, SECRET, True)
     assert await tenants(admin) == before
 
 
@@ -354,7 +354,11 @@ async def test_only_a_key_of_the_project_can_be_revoked(
 ) -> None:
     key = await make_key(database, await accounts.project())
     other = await accounts.project()
-    for wanted in ({"id": key["id"], "project_id": other}, {"id": uuid4()}):
+    for wanted in (
+        {"id": key["id"], "project_id": other},
+        {"id": key["id"], "kind": "organization"},
+        {"id": uuid4()},
+    ):
         assert await refuse(database, admin, "revoke_api_key", **wanted) == (
             "NOT_FOUND",
             {"kind": "key", "id": str(wanted["id"])},

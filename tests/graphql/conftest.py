@@ -13,6 +13,7 @@ import pytest
 
 from app.core.database import Database, PoolLimits, prepare_connection
 from app.credits import Credits
+from app.identity import Identity
 from db.driver import Connection
 from tests.conftest import Servers
 from tests.graphql.requests import Requests
@@ -87,5 +88,5 @@ async def api(site: Api, tenants: Tenants) -> Api:
 
 
 @pytest.fixture
-async def requests(tenants: Tenants, credits: Credits) -> Requests:
-    return Requests(tenants, credits)
+async def requests(tenants: Tenants, credits: Credits, database: Database) -> Requests:
+    return Requests(tenants, credits, Identity(database))

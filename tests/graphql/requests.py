@@ -7,6 +7,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from app.credits import Credits, ReserveRequest, SettleRequest
+from app.identity import Identity
 from db.driver import Connection
 from tests.support.accounts import CREDIT
 from tests.support.api import unique
@@ -19,9 +20,10 @@ _SCHEMAS = ["core", "identity", "credits", "usage", "events"]
 class Requests:
     """Builds variables that succeed, making first what they need; each may be sent once."""
 
-    def __init__(self, tenants: Tenants, credits: Credits) -> None:
+    def __init__(self, tenants: Tenants, credits: Credits, identity: Identity) -> None:
         self._tenants = tenants
         self._credits = credits
+        self._identity = identity
         self._account = tenants.organization
         self._owing = False
 
@@ -35,6 +37,8 @@ class Requests:
             "voidGrant": self._void,
             "forgiveOverage": self._forgive,
         }
+        if operation == "revokeKey":
+            return {"input": {"keyId": str(await self.key())}}
         if operation in special:
             fields = await special[operation]()
             return {"input": {"organizationId": str(self._account), **fields}}
@@ -81,6 +85,19 @@ class Requests:
         """Set credits aside; the rest of the set-up of a reservation is its default."""
         row = await self._credits.reserve(self._account, ReserveRequest(unique(), amount))
         return row.reservation_id
+
+    async def key(self) -> UUID:
+        """Make a key of the organization; its secret is nobody's."""
+        row = await self._identity.create_api_key(
+            "organization",
+            self._tenants.project,
+            "Key",
+            "exq_o_",
+            "0000",
+            unique().encode(),
+            organization_id=self._account,
+        )
+        return row.id
 
     async def grant(self, amount: int = CREDIT) -> UUID:
         """Give credits, and so write a ledger row."""

@@ -1,5 +1,7 @@
 """What each document about projects, organizations and keys answers, to the last field."""
 
+from datetime import timedelta
+
 import pytest
 
 from db.driver import Connection
@@ -110,6 +112,7 @@ async def test_create_project_key(api: Api, tenants: Tenants) -> None:
             "scopes": ["credits:grant", "keys:write"],
             "createdAt": START,
             "expiresAt": "2027-01-01T00:00:00Z",
+            "revokedAt": None,
         },
         "secret": result["secret"],
         "replayed": False,
@@ -138,12 +141,49 @@ async def test_create_organization_key(api: Api, tenants: Tenants) -> None:
             "scopes": [],
             "createdAt": START,
             "expiresAt": None,
+            "revokedAt": None,
         },
         "secret": result["secret"],
         "replayed": False,
     }
     page = (await api.run("organizations", caller=result["secret"])).result
     assert [node["id"] for node in page["nodes"]] == [str(tenants.organization)]
+
+
+async def test_revoke_key(api: Api, tenants: Tenants, clock: Clock) -> None:
+    made = await transact(
+        api,
+        "createOrganizationKey",
+        organizationId=str(tenants.organization),
+        name="Portal",
+        idempotencyKey=unique(),
+    )
+    assert (await api.run("organizations", caller=made["secret"])).code == "OK"
+    await clock.advance(timedelta(minutes=1))
+    revoked = made["key"] | {"revokedAt": "2026-03-10T10:01:00Z"}
+    result = await transact(api, "revokeKey", keyId=made["key"]["id"])
+    assert result == {"key": revoked, "replayed": False}
+    refused = await api.run("organizations", caller=made["secret"])
+    assert (refused.code, refused.status) == ("UNAUTHENTICATED", 401)
+    await clock.advance(timedelta(minutes=1))
+    again = await transact(api, "revokeKey", keyId=made["key"]["id"])
+    assert again == {"key": revoked, "replayed": True}
+
+
+async def test_a_project_key_revokes_no_project_key(api: Api, tenants: Tenants) -> None:
+    made = await transact(
+        api,
+        "createProjectKey",
+        projectId=str(tenants.project),
+        name="Back-end",
+        idempotencyKey=unique(),
+    )
+    asked = {"input": {"keyId": made["key"]["id"]}}
+    refused = await api.run("revokeKey", asked, Caller.PROJECT_KEYS)
+    assert refused.code == "NOT_FOUND"
+    assert (await api.run("projects", caller=made["secret"])).code == "OK"
+    assert (await api.run("revokeKey", asked, Caller.ADMIN)).code == "OK"
+    assert (await api.run("projects", caller=made["secret"])).code == "UNAUTHENTICATED"
 
 
 async def test_organization(api: Api, tenants: Tenants) -> None:

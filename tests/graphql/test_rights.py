@@ -52,6 +52,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "updateOrganizationSettings": GIVE,
     "createOrganization": ENROL,
     "createOrganizationKey": ISSUE_KEYS,
+    "revokeKey": ISSUE_KEYS,
     "createProject": ADMINISTER,
     "createProjectKey": ADMINISTER,
 }

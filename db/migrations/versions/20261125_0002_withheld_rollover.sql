@@ -10,3 +10,4 @@ drop function if exists credits.set_policy(
 );
 
 drop function if exists credits._assert_current(credits.accounts);
+drop function if exists identity.revoke_api_key(uuid, uuid);
