@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 
 from app.core.bus import Bus
-from app.core.database import Database, Unavailable
+from app.core.database import Database, TimedOut, Unavailable
 from app.core.idempotency import Idempotency
 from app.core.refusals import Refusal
 from app.core.telemetry import log
@@ -23,28 +23,27 @@ _FOUND = 100
 
 
 async def sweep(credits: Credits) -> int:
-    """Visit accounts with something overdue until none is found; return how many visits."""
+    """Visit accounts with something overdue until nothing moves; return how many visits did."""
     visits = 0
     while found := await credits.find_overdue(_FOUND):
-        failed = 0
+        moved = 0
         for account in found:
+            visit = credits.catch_up if account.due else credits.expire_reservations
             try:
-                if account.due:
-                    await credits.catch_up(account.account_id)
-                else:
-                    await credits.expire_reservations(account.account_id)
-                visits += 1
+                row = await visit(account.account_id)
+                moved += row.balance.balance_version > row.version_before
             except Refusal as refusal:
                 # Busy: somebody works on it right now; the next sweep looks again.
-                failed += 1
                 log.warning("sweep.refused", account=str(account.account_id), code=refusal.code)
-            except Unavailable:
-                raise
+            except Unavailable as error:
+                if not isinstance(error, TimedOut):
+                    raise
+                log.exception("sweep.timed_out", account=str(account.account_id))
             except Exception:  # noqa: BLE001  # one account that is broken must not hold up all
-                failed += 1
                 log.exception("sweep.failed", account=str(account.account_id))
-        if failed or len(found) < _FOUND:
+        if not moved:
             break
+        visits += moved
     return visits
 
 

@@ -216,6 +216,10 @@ class Unavailable(Exception):  # noqa: N818  # named for what the caller sees
     """Postgres could not be asked, or did not answer: whether it acted is unknown."""
 
 
+class TimedOut(Unavailable):
+    """Postgres ended a statement that took too long: it did nothing."""
+
+
 @contextmanager
 def _recognised() -> Iterator[None]:
     """Turn coded SQLSTATEs into refusals and lost connections into `Unavailable`."""
@@ -227,6 +231,8 @@ def _recognised() -> Iterator[None]:
             detail = getattr(error, "detail", None)
             facts = orjson.loads(detail) if entry.facts and detail else {}
             raise Refusal(entry.code, facts) from error
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise TimedOut(str(error)) from error
         if isinstance(error, UNKNOWN_OUTCOME):
             raise Unavailable(str(error)) from error
         raise

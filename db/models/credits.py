@@ -122,6 +122,7 @@ accounts = Table(
     instant("clock_at"),
     instant("created_at"),
     microcredits("rollover_withheld"),
+    Column("level", Text, nullable=False, server_default="depleted"),
     # The promise as a constraint: nothing is made or lost on any commit, and
     # nobody has credits and debt at once. Each has caught a planted mistake.
     CheckConstraint(f"least({_ACCOUNT_COUNTERS}) >= 0", name="not_negative"),
@@ -142,6 +143,7 @@ accounts = Table(
     ),
     CheckConstraint("(pending_at is null) = (pending_period_grant is null)", name="pending_change"),
     CheckConstraint("rollover_withheld >= 0", name="rollover"),
+    CheckConstraint("level in ('ample', 'low', 'depleted')", name="level"),
     # No index on a column that reserve and settle change: their updates stay in the page.
     Index(None, "next_due_at"),
     Index(None, "project_id"),
@@ -174,7 +176,9 @@ grants = Table(
     *actor_columns(),
     document("metadata"),
     instant("created_at"),
+    microcredits("forfeited"),
     CheckConstraint("amount > 0 and remaining between 0 and amount", name="amount"),
+    CheckConstraint("forfeited between 0 and amount - remaining", name="forfeited"),
     CheckConstraint(
         "source in ('plan_allocation', 'plan_change', 'rollover', 'top_up', 'promotional',"
         " 'referral', 'admin_adjustment', 'refund', 'reversal')",

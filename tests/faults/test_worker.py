@@ -22,29 +22,31 @@ async def test_the_sweep_returns_what_expired_and_rolls_idle_accounts(
     busy = await accounts.open(5)
     await credits.reserve(busy, ReserveRequest("k", 2 * CREDIT, ttl_seconds=60))
     await clock.advance(timedelta(days=35))
-    assert await sweep(credits) == 3
+    assert await sweep(credits) == 2
     assert (await accounts.balance(idle)).period_start == utc("2026-02-10 12:00")
     assert (await accounts.balance(busy)).available == 5 * CREDIT
     assert await sweep(credits) == 0
 
 
-async def test_more_than_one_batch_is_swept(
-    credits: Credits, accounts: Accounts, clock: Clock
+async def test_one_sweep_drains_an_account_and_more_accounts_than_are_found_at_once(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
 ) -> None:
     await clock.set(utc("2026-01-10 12:00"))
-    account = await accounts.open(1_000)
-    for start in range(0, 250, 250):
+    full = await accounts.open(2_000)
+    for start in range(0, 2_000, 250):
         await credits.reserve_set(
-            account,
+            full,
             [ReserveRequest(f"k{start + i}", CREDIT, ttl_seconds=60) for i in range(250)],
         )
+    project = await accounts.project()
+    for _ in range(101):
+        account = await accounts.open(1, project_id=project)
+        await credits.reserve(account, ReserveRequest("k", CREDIT, ttl_seconds=60))
     await clock.advance(timedelta(minutes=5))
-    # A visit expires at most 100; the sweep comes again until nothing is left.
-    visits = 0
-    while swept := await sweep(credits):
-        visits += swept
-    assert visits == 3
-    assert (await accounts.balance(account)).available == 1_000 * CREDIT
+    # A visit expires at most 1,000, and 100 accounts are found at once.
+    assert await sweep(credits) == 103
+    assert await admin.fetchval("select sum(reserved) from credits.accounts") == 0
+    assert await sweep(credits) == 0
 
 
 async def test_two_sweeps_at_once_do_the_work_once(

@@ -8,6 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from app.credits import Credits
+from app.credits.rows import Voided
 from db.driver import Connection
 from tests.support.accounts import CREDIT
 
@@ -83,3 +84,13 @@ async def top_up(
         account_id, amount * CREDIT, "top_up", key, expires_at=expires_at, category=category
     )
     return row.grant_id
+
+
+def parts(row: Voided) -> tuple[int, int, int, int]:
+    """Return what was asked, taken, owed and missing, in whole credits."""
+    return (
+        row.requested // CREDIT,
+        row.taken // CREDIT,
+        row.overage_added // CREDIT,
+        row.missing // CREDIT,
+    )

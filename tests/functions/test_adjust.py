@@ -83,6 +83,7 @@ async def test_credits_put_in_are_a_promotional_grant(
         "actor_label": "Admin",
         "metadata": {"ticket": 7},
         "created_at": NOW,
+        "forfeited": 0,
     }
     [entry] = await ledger(admin, account)
     assert (entry["type"], entry["operation"], entry["amount"]) == (

@@ -20,6 +20,7 @@ LEDGER = {
     ("plan_change", "set_allowance", 1),
     ("plan_change", "set_allowance", -1),
     ("rollover", "roll_period", 1),
+    ("rollover", "set_allowance", 1),
     ("top_up", "issue_grant", 1),
     ("promotional", "open_account", 1),
     ("promotional", "issue_grant", 1),

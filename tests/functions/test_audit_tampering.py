@@ -56,6 +56,7 @@ FIGURES = [
     Tampering(GRANTS, "amount", "grant_state", where="state = 'scheduled'"),
     Tampering(GRANTS, "amount", "cancel", where="state = 'closed' and version is null"),
     Tampering(GRANTS, "remaining", "remaining"),
+    Tampering(GRANTS, "forfeited", "forfeited"),
     Tampering(RESERVATIONS, "amount", "extension"),
     Tampering(RESERVATIONS, "requested_amount", "extension", where=f"not {EXTENDED}"),
     Tampering(RESERVATIONS, "settled_amount", "settlement", where="settled_amount > 0"),
@@ -149,6 +150,13 @@ RULES = [
     Tampering(ACCOUNTS, "available = 1", "one_sided", where="overage > 0"),
     Tampering(TRANSACTIONS, "available_after = 1", "one_sided", where="overage_after > 0"),
     Tampering(ACCOUNTS, "lapsed = reserved + 1", "lapsed_bounds"),
+    Tampering(ACCOUNTS, "level = case level when 'ample' then 'low' else 'ample' end", "level"),
+    Tampering(
+        GRANTS,
+        "expires_at = null",
+        "allowance",
+        where="pool = 'monthly' and version is not null",
+    ),
     Tampering(ACCOUNTS, "monthly = monthly - 1", "unfunded", where="overage = 0"),
     Tampering(ACCOUNTS, "bonus = bonus + 1", "unfunded", where="available > 0"),
     Tampering(

@@ -87,6 +87,25 @@ async def test_an_unlimited_account_can_always_proceed(
     assert (row.can_proceed, row.shortfall, row.balance.period_grant) == (True, 0, -1)
 
 
+async def test_an_unlimited_account_that_is_not_paid_for_proceeds_with_what_it_has(
+    credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(3, allowance=-1)
+    await credits.set_allowance(account, -1, "until", funded_until=PERIOD_END)
+    await clock.set(PERIOD_END)
+    row = await credits.check_balance(account, 3 * CREDIT)
+    assert (row.can_proceed, row.shortfall) == (True, 0)
+    row = await credits.check_balance(account, 3 * CREDIT + 1)
+    assert (row.can_proceed, row.shortfall) == (False, 1)
+    async with refused(
+        accounts,
+        "INSUFFICIENT_CREDITS",
+        {"required": 3 * CREDIT + 1, "spendable": 3 * CREDIT, "shortfall": 1},
+    ):
+        await credits.reserve(account, ReserveRequest("k", 3 * CREDIT + 1))
+
+
 async def test_an_empty_account_is_all_zeros(
     credits: Credits, accounts: Accounts, clock: Clock
 ) -> None:

@@ -128,15 +128,18 @@ async def test_what_expiry_returns_pays_overage_first(
     assert figures(rest.balance) == (10 * CREDIT, 0, 0)
 
 
-async def test_a_call_expires_100_reservations(
+async def test_a_call_expires_1000_reservations(
     credits: Credits, accounts: Accounts, clock: Clock
 ) -> None:
     await clock.set(NOW)
     account = await accounts.open(10)
-    await credits.reserve_set(account, [ReserveRequest(f"k{n}", 1, 60) for n in range(101)])
+    for start in range(0, 1001, 143):
+        await credits.reserve_set(
+            account, [ReserveRequest(f"k{start + n}", 1, 60) for n in range(143)]
+        )
     await clock.advance(timedelta(seconds=60))
     first = await credits.expire_reservations(account)
-    assert (first.version_before, first.balance.balance_version) == (103, 203)
+    assert (first.version_before, first.balance.balance_version) == (1003, 2003)
     assert figures(first.balance) == (10 * CREDIT - 1, 1, 0)
     rest = await credits.expire_reservations(account)
     assert figures(rest.balance) == (10 * CREDIT, 0, 0)

@@ -89,6 +89,7 @@ async def test_grant_is_available_at_once(
         "actor_label": "Back-end",
         "metadata": {"order": 7},
         "created_at": NOW,
+        "forfeited": 0,
     }
     [entry] = await ledger(admin, account)
     assert {k: v for k, v in entry.items() if v is not None} == {

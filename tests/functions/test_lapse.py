@@ -4,75 +4,19 @@ What a reservation opened before covers stays, for it alone; the rest expires at
 what it did not use expires when it closes.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from uuid import UUID
-
 import pytest
 
 from app.credits import (
     Credits,
     ExtendRequest,
-    ReleaseRequest,
     ReserveRequest,
-    SettleRequest,
 )
-from app.credits.rows import Balance
 from db.driver import Connection
-from tests.functions.books import NOW, PERIOD_END, figures
-from tests.functions.grants import grants, moves, stored, top_up
+from tests.functions.books import NOW, PERIOD_END
+from tests.functions.grants import top_up
+from tests.functions.lapses import DUE, HOUR, expired, lapsed, left, release, reserve, settle, whole
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock
-
-HOUR = timedelta(hours=1)
-DUE = NOW + HOUR
-DAY_SECONDS = 86_400
-
-
-async def reserve(credits: Credits, account: UUID, amount: int, key: str = "r") -> UUID:
-    """Reserve whole credits for a day and return the reservation."""
-    row = await credits.reserve(account, ReserveRequest(key, amount * CREDIT, DAY_SECONDS))
-    return row.reservation_id
-
-
-async def settle(credits: Credits, account: UUID, reservation: UUID, amount: int) -> Balance:
-    """Settle whole credits and return the balance after it."""
-    row = await credits.settle(account, SettleRequest(reservation, amount * CREDIT))
-    assert row.balance is not None
-    return row.balance
-
-
-async def release(credits: Credits, account: UUID, reservation: UUID) -> Balance:
-    """Release a reservation and return the balance after it."""
-    row = await credits.release(account, ReleaseRequest(reservation))
-    assert row.balance is not None
-    return row.balance
-
-
-def whole(balance: Balance) -> tuple[int, int, int]:
-    """Return what is available, reserved and owed, in credits."""
-    available, reserved, overage = figures(balance)
-    return available // CREDIT, reserved // CREDIT, overage // CREDIT
-
-
-async def left(admin: Connection, account: UUID) -> list[tuple[str, int]]:
-    """Return state and remaining credits of each grant, oldest first."""
-    return [(state, remaining // CREDIT) for _, state, _, remaining in await grants(admin, account)]
-
-
-async def lapsed(admin: Connection, account: UUID) -> int:
-    """Return what lapsed grants keep, in credits."""
-    kept: int = (await stored(admin, account))["lapsed"]
-    return kept // CREDIT
-
-
-async def expired(admin: Connection, account: UUID, after: int = 0) -> list[tuple[int, datetime]]:
-    """Return what expired, in credits, and when, oldest first."""
-    return [
-        (-amount // CREDIT, at)
-        for kind, amount, at in await moves(admin, account, after)
-        if kind == "expiration"
-    ]
 
 
 async def test_month_that_turns_leaves_reservations_alone(
@@ -266,61 +210,6 @@ async def test_debt_beside_a_lapsed_grant_is_not_paid_by_it(
     assert await left(admin, account) == [("lapsed", 100), ("live", 5)]
     assert whole(await settle(credits, account, before, 60)) == (5, 0, 0)
     assert await expired(admin, account) == [(40, DUE)]
-
-
-@pytest.mark.parametrize(
-    ("used", "available", "gone"),
-    [
-        ([10, 20, 30], 40, 0),
-        ([5, 5, 5], 40, 45),
-        # Each is decided in its turn: what the first leaves is gone before the last.
-        ([0, 20, 40], 30, 10),
-        ([60, 10, 10], 20, 0),
-        ([10, 0, 0], 40, 50),
-    ],
-)
-async def test_set_of_settles_while_lapsed(
-    credits: Credits,
-    accounts: Accounts,
-    admin: Connection,
-    clock: Clock,
-    used: Sequence[int],
-    available: int,
-    gone: int,
-) -> None:
-    await clock.set(NOW)
-    account = await accounts.open(40)
-    await top_up(credits, account, 60, "g", expires_at=DUE)
-    held = [await reserve(credits, account, 10 * n, f"{n}") for n in (1, 2, 3)]
-    await clock.set(DUE)
-    await credits.catch_up(account)
-    version = (await accounts.balance(account)).balance_version
-    rows = await credits.settle_set(
-        account,
-        [SettleRequest(r, u * CREDIT) for r, u in zip(held, used, strict=True)],
-    )
-    assert [row.outcome for row in rows] == ["OK"] * 3
-    assert [row.ordinal for row in rows] == [1, 2, 3]
-    last = rows[-1].balance
-    assert last is not None
-    assert whole(last) == (available, 0, 0)
-    assert await accounts.balance(account) == last
-    assert sum(amount for amount, _ in await expired(admin, account, version)) == gone
-
-
-async def test_set_of_releases_while_lapsed(
-    credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
-) -> None:
-    await clock.set(NOW)
-    account = await accounts.open(40)
-    await top_up(credits, account, 60, "g", expires_at=DUE)
-    held = [await reserve(credits, account, 10 * n, f"{n}") for n in (1, 2, 3)]
-    await clock.set(DUE)
-    rows = await credits.release_set(account, [ReleaseRequest(r) for r in held])
-    last = rows[-1].balance
-    assert last is not None
-    assert whole(last) == (40, 0, 0)
-    assert await expired(admin, account) == [(10, DUE), (20, DUE), (30, DUE)]
 
 
 async def test_extended_reservation_keeps_what_it_had(

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from itertools import product
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -79,6 +80,7 @@ async def test_account_begins_with_the_terms_of_its_project(
         "clawed_back_total": 0,
         "spent_at_period_start": 0,
         "rollover_withheld": 0,
+        "level": "ample",
         "period_start": NOW,
         "period_end": PERIOD_END,
         "anchor_day": 10,
@@ -243,3 +245,20 @@ async def test_anchor_day_is_that_of_utc_whatever_the_session_says(
             utc(end),
             anchor,
         )
+
+
+async def test_terms_out_of_range_and_an_unknown_organization(
+    credits: Credits, accounts: Accounts, admin: Connection
+) -> None:
+    project = await accounts.project()
+    account = await organization(admin, project)
+    for terms, field, reason in (
+        ({"period_grant": -2}, "allowance", "must be -1 (unlimited) or from 0 to 10^9 credits"),
+        ({"welcome_grant": -1}, "welcomeGrant", "must be from 0 to 10^9 credits"),
+    ):
+        wanted: dict[str, Any] = terms
+        async with refused(accounts, "VALIDATION_ERROR", {"field": field, "reason": reason}):
+            await credits.open_account(account, project, **wanted)
+    unknown = uuid4()
+    async with refused(accounts, "NOT_FOUND", {"kind": "organization", "id": str(unknown)}):
+        await credits.open_account(unknown, project)

@@ -105,6 +105,7 @@ async def test_refund_is_a_new_grant(
         "actor_label": "Admin",
         "metadata": None,
         "created_at": NOW + HOUR,
+        "forfeited": 0,
     }
     [entry] = await ledger(admin, account, 4)
     assert {k: v for k, v in entry.items() if v is not None} == {

@@ -1,9 +1,12 @@
 """credits.set_terms: limits and allowance together."""
 
+from typing import Any
+
 import pytest
 
 from app.core.refusals import Refusal
 from app.credits import Credits
+from tests.functions.books import refused
 from tests.support.accounts import CREDIT, Accounts
 
 
@@ -59,3 +62,31 @@ async def test_a_rollover_cap_comes_with_an_allowance(credits: Credits, accounts
         "reason": "comes with an allowance",
     }
     assert await accounts.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"overdraft_limit": 1}, {"overdraft_limit": 1, "period_grant": 50}),
+        ({"overdraft_limit": 1, "period_grant": 50}, {"overdraft_limit": 1}),
+        ({"period_grant": 50}, {"period_grant": 51}),
+        ({"overdraft_limit": 1}, {"overdraft_limit": 2}),
+        ({"period_grant": 50}, {"period_grant": 50, "takes_effect": "period_end"}),
+    ],
+)
+async def test_the_key_names_all_of_the_request(
+    credits: Credits, accounts: Accounts, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    account = await accounts.open(5)
+    await credits.set_terms(account, "k", **first)
+    async with refused(accounts, "DUPLICATE_REQUEST", {"idempotencyKey": "k"}):
+        await credits.set_terms(account, "k", **second)
+
+
+async def test_the_key_of_an_allowance_set_alone_is_taken(
+    credits: Credits, accounts: Accounts
+) -> None:
+    account = await accounts.open(5)
+    await credits.set_allowance(account, 50, "k")
+    async with refused(accounts, "DUPLICATE_REQUEST", {"idempotencyKey": "k"}):
+        await credits.set_terms(account, "k", period_grant=50)

@@ -219,7 +219,7 @@ async def test_a_policy_may_make_all_above_the_reserved_absurd(
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_debt_ends_before_sums_overflow(
-    credits: Credits, accounts: Accounts, clock: Clock, *, late: bool
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection, *, late: bool
 ) -> None:
     await clock.set(NOW)
     account = await accounts.open()
@@ -238,6 +238,9 @@ async def test_debt_ends_before_sums_overflow(
     room = 2 * LARGEST // 10 + (0 if late else LARGEST // 10)
     async with refused(accounts, "BALANCE_LIMIT", {"limit": 9 * LARGEST}):
         await credits.settle(account, SettleRequest(held, room + 1))
+    [(_, kind, subject, told, _)] = await findings(admin)
+    assert (kind, subject) == ("settle_beyond_limit", str(held))
+    assert told == {"limit": 9 * LARGEST, "amount": room + 1}
     row = await credits.settle(account, SettleRequest(held, room))
     assert figures(row.balance) == (0, 0, 2 * LARGEST // 10)
 

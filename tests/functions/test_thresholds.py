@@ -1,5 +1,6 @@
 """What the outbox tells when an account runs low, and when it runs out."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -206,3 +207,49 @@ async def test_credits_that_expire_may_run_an_account_out(
     await clock.set(PERIOD_END)
     row = await credits.catch_up(account)
     assert await told(admin, account) == [(row.balance.balance_version, DEPLETED, {"remaining": 0})]
+
+
+async def test_what_happened_before_a_new_month_is_told_though_nobody_looked(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(allowance=100)
+    spent = await credits.deduct(account, 100 * CREDIT, "all")
+    await clock.set(PERIOD_END + timedelta(days=1))
+    # The month began in between: it is used up in the call that finds it.
+    again = await credits.deduct(account, 100 * CREDIT, "all again")
+    assert await told(admin, account) == [
+        (spent.version, DEPLETED, {"remaining": 0}),
+        (again.version, DEPLETED, {"remaining": 0}),
+    ]
+
+
+async def test_what_ran_out_while_nobody_looked_is_told_as_of_then(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open()
+    gift = await credits.issue_grant(account, CREDIT, "promotional", "g", expires_at=PERIOD_END)
+    await credits.issue_grant(
+        account, CREDIT, "top_up", "later", effective_at=PERIOD_END + timedelta(days=1)
+    )
+    await clock.set(PERIOD_END + timedelta(days=2))
+    await credits.catch_up(account)
+    assert gift.version == 2
+    # It expires, and the period begins; then there is something again.
+    assert await told(admin, account) == [(4, DEPLETED, {"remaining": 0})]
+    assert (
+        await admin.fetchval("select created_at from events.outbox where type = $1", DEPLETED)
+        == PERIOD_END
+    )
+
+
+async def test_a_threshold_that_is_raised_above_the_balance_is_told(
+    credits: Credits, accounts: Accounts, admin: Connection
+) -> None:
+    account = await accounts.open(allowance=100)
+    await credits.deduct(account, 70 * CREDIT, "most")
+    row = await credits.set_limits(account, "k", low_balance_percent=40)
+    assert await told(admin, account) == [
+        (row.version, LOW, {"remaining": 30 * CREDIT, "threshold": 40 * CREDIT})
+    ]

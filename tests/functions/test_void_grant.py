@@ -18,21 +18,11 @@ from tests.functions.books import (
     ledger,
     refused,
 )
-from tests.functions.grants import changes, grant, grants, moves, stored, top_up
+from tests.functions.grants import changes, grant, grants, moves, parts, stored, top_up
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock
 
 HOUR = timedelta(hours=1)
-
-
-def parts(row: Voided) -> tuple[int, int, int, int]:
-    """Return what was asked, taken, owed and missing, in whole credits."""
-    return (
-        row.requested // CREDIT,
-        row.taken // CREDIT,
-        row.overage_added // CREDIT,
-        row.missing // CREDIT,
-    )
 
 
 def too_much(left: int, *, scheduled: bool = False) -> dict[str, str]:
@@ -376,18 +366,3 @@ async def test_same_key_for_another_void(credits: Credits, accounts: Accounts) -
     ):
         async with refused(accounts, "DUPLICATE_REQUEST", {"idempotencyKey": "k"}):
             await credits.void_grant(account, idempotency_key="k", **(wanted | changed))
-
-
-async def test_debt_ends_before_sums_overflow(credits: Credits, accounts: Accounts) -> None:
-    account = await accounts.open()
-    given = [await top_up(credits, account, LARGEST // CREDIT, f"g{n}") for n in range(9)]
-    for n in range(9):
-        await credits.deduct(account, LARGEST, f"{n}")
-    async with refused(accounts, "BALANCE_LIMIT", {"limit": 9 * LARGEST}):
-        await credits.void_grant(
-            account, given[0], "k", amount=2 * LARGEST // 10 + 1, missing_becomes_overage=True
-        )
-    row = await credits.void_grant(
-        account, given[0], "k", amount=2 * LARGEST // 10, missing_becomes_overage=True
-    )
-    assert figures(row.balance) == (0, 0, 2 * LARGEST // 10)

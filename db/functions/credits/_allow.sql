@@ -83,7 +83,7 @@ begin
         order by g.priority desc, g.expires_at desc, g.category = 'paid' desc,
             g.created_at desc, g.id desc
     loop
-        v_part := least(v_surplus, v_grant.remaining - credits._keep(v_grant, 'infinity'));
+        v_part := least(v_surplus, v_grant.remaining - credits._keep(v_grant));
         if v_part > 0 then
             v_account := credits._take(
                 v_account, v_grant.id, v_part, 'plan_change', 'set_allowance', p_at,

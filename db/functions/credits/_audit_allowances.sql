@@ -182,6 +182,36 @@ begin
             )
         ) is not true;
 
+    -- Whatever is granted within a period ends with it.
+    return query
+    with periods as (
+        select c.account_id, c.version, c.created_at as starts_at
+        from credits.account_changes as c
+        where c.operation = 'roll_period'
+            and (p_account_id is null or c.account_id = p_account_id)
+        union all
+        select a.account_id, 0, a.created_at
+        from credits.accounts as a
+        where p_account_id is null or a.account_id = p_account_id
+    ),
+    line as (
+        select p.account_id, p.starts_at,
+            lead(p.starts_at, 1, a.period_end) over (
+                partition by p.account_id order by p.version) as ends_at
+        from periods as p
+        join credits.accounts as a on a.account_id = p.account_id
+    )
+    select g.account_id, 'allowance', 'grant ' || g.id,
+        format('until %s', l.ends_at), format('until %s', g.expires_at)
+    from credits.grants as g
+    join line as l
+        on l.account_id = g.account_id
+            and l.starts_at <= g.effective_at
+            and g.effective_at < l.ends_at
+    where g.pool = 'monthly'
+        and g.expires_at is distinct from l.ends_at
+        and (p_account_id is null or g.account_id = p_account_id);
+
     -- An allowance that was changed at once left the period with no less than it says:
     -- taken back is only what goes beyond.
     return query

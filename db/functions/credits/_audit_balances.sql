@@ -72,7 +72,16 @@ begin
             coalesce(b.expired, 0) as expired,
             coalesce(b.clawed_back, 0) as clawed_back,
             coalesce(b.spent_before_period, 0) as spent_before_period,
-            least(a.period_end, a.pending_at, g.due_at) as due_at
+            least(a.period_end, a.pending_at, g.due_at) as due_at,
+            case
+                when a.period_grant = -1 then 'ample'
+                when a.available::numeric + a.reserved - a.overage + a.overdraft_limit
+                    < a.minimum_charge then 'depleted'
+                when greatest(0, a.available::numeric + a.reserved - a.overage)
+                    < div(greatest(0, a.period_grant)::numeric * a.low_balance_percent, 100)
+                    then 'low'
+                else 'ample'
+            end as level_due
         from credits.accounts as a
         left join held as h on h.account_id = a.account_id
         left join given as g on g.account_id = a.account_id
@@ -127,6 +136,7 @@ begin
             'spent_at_period_start', k.spent_at_period_start = k.spent_before_period,
             k.spent_before_period::text, k.spent_at_period_start::text
         ),
+        ('level', k.level = k.level_due, k.level_due, k.level),
         ('unfunded', k.unfunded >= 0, 'at least 0', k.unfunded::text),
         (
             'unfunded', k.unfunded <= 0 or k.live_left = 0,

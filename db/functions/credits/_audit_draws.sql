@@ -6,29 +6,46 @@ as $$
 #variable_conflict use_column
 begin
     -- A grant has left what was not drawn from it; one that was canceled has nothing left.
+    -- What expired or was taken out or back was not used. (Where a void made debt, the debt's
+    -- row is the later of the two, and what it drew paid for what was used.)
     return query
     with drawn as (
-        select t.account_id, d.grant_id, sum(d.amount) as amount, min(t.version) as first
+        select t.account_id, d.grant_id, sum(d.amount) as amount, min(t.version) as first,
+            sum(d.amount) filter (where t.amount < 0
+                and (t.type in ('expiration', 'plan_change', 'admin_adjustment')
+                    or v.grant_id is not null)) as forfeited
         from credits.transactions as t
         cross join lateral unnest(t.drawn_grant_ids, t.drawn_amounts) as d (grant_id, amount)
+        left join credits.grant_voids as v
+            on t.type = 'void' and v.account_id = t.account_id and v.grant_id = t.grant_id
+                and v.taken > 0 and t.version = v.version::numeric - (v.overage_added > 0)::int
         where p_account_id is null or t.account_id = p_account_id
         group by t.account_id, d.grant_id
     ),
     given as (
-        select g.account_id, g.id, g.remaining,
+        select g.account_id, g.id, g.remaining, g.forfeited,
             case when g.version is null and g.state = 'closed' then 0 else g.amount end as amount
         from credits.grants as g
         where p_account_id is null or g.account_id = p_account_id
     )
     select
-        coalesce(g.account_id, d.account_id), 'remaining',
+        coalesce(g.account_id, d.account_id), f.invariant,
         case when g.id is null then 'transaction ' || d.first else 'grant ' || g.id end,
-        case when g.id is null then format('a grant %s', d.grant_id)
-            else (g.amount - coalesce(d.amount, 0))::text end,
-        case when g.id is null then 'none' else g.remaining::text end
+        case when g.id is null then format('a grant %s', d.grant_id) else f.expected end,
+        case when g.id is null then 'none' else f.actual end
     from given as g
     full join drawn as d on d.account_id = g.account_id and d.grant_id = g.id
-    where (g.remaining = g.amount - coalesce(d.amount, 0)) is not true;
+    cross join lateral (values
+        (
+            'remaining', g.remaining = g.amount - coalesce(d.amount, 0),
+            (g.amount - coalesce(d.amount, 0))::text, g.remaining::text
+        ),
+        (
+            'forfeited', g.id is null or g.forfeited = coalesce(d.forfeited, 0),
+            coalesce(d.forfeited, 0)::text, g.forfeited::text
+        )
+    ) as f (invariant, holds, expected, actual)
+    where f.holds is not true;
 
     -- Drawn after it took effect; not after its end, but for a reservation opened before;
     -- and it expires no earlier than it should, nor later unless it had lapsed.

@@ -52,7 +52,22 @@ begin
         l.upto::text
     from lapsed as l
     cross join lateral (
-        select coalesce(sum(r.amount), 0) as amount
+        -- As they were then: what an extension added since was not held from it.
+        select coalesce(sum(
+            case when r.amount = r.requested_amount then r.amount
+                else coalesce(
+                    (
+                        select e.amount
+                        from credits.reservation_extensions as e
+                        where e.account_id = r.account_id
+                            and e.reservation_id = r.id
+                            and e.created_at < l.expires_at
+                        order by e.version desc
+                        limit 1
+                    ),
+                    r.requested_amount)
+            end
+        ), 0) as amount
         from credits.reservations as r
         where r.account_id = l.account_id
             and r.status = 'pending'

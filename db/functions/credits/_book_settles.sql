@@ -1,12 +1,13 @@
 -- credits._book_settles: write down settles that were decided.
 --
 -- Draws the amounts from the grants, closes the reservations, writes ledger rows (none
--- for zero) and usage records. Answers what was drawn: monthly, bonus, lapsed.
+-- for zero) and usage records. Answers what was drawn: monthly, bonus, lapsed. `p_opened_at`
+-- is that of credits._draw.
 create or replace function credits._book_settles(
     p_account_id uuid,
-    p_opened_at timestamptz,
     p_ledger credits.transactions[],
-    p_requests credits.settle_request[]
+    p_requests credits.settle_request[],
+    p_opened_at timestamptz
 )
 returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp

@@ -2,76 +2,67 @@
 --
 -- Each boundary is worked with its own time: reservations past it expire, grants begin,
 -- grants end (but for what reservations opened before still hold), a pending allowance
--- takes effect, the period rolls. At most 120 boundaries a call, ten years of months;
--- what is left is due at once again.
+-- takes effect, the period rolls. A call works at most 120 boundaries, ten years of months,
+-- and less where a boundary is crowded; what is left is due at once again.
 create or replace function credits._catch_up(p_account credits.accounts)
 returns credits.accounts
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
 declare
-    c_steps constant int := 120;
+    c_boundaries constant int := 120;
+    c_grants constant int := 200;
     v_account credits.accounts := p_account;
     v_at timestamptz;
-    v_grant credits.grants;
-    v_keep bigint;
-    v_rolled bigint;
+    v_grant record;
+    v_work int := 0;
+    v_begun int;
+    v_monthly bigint;
     v_before jsonb;
 begin
-    for v_step in 1..c_steps loop
-        exit when v_account.next_due_at > v_account.clock_at;
+    -- A full round of reservations or of beginning grants counts as 12 boundaries.
+    while v_account.next_due_at <= v_account.clock_at and v_work < c_boundaries loop
         v_at := v_account.next_due_at;
         v_account := credits._expire_due(v_account, v_at);
+        if exists (
+            select from credits.reservations as r
+            where r.account_id = v_account.account_id
+                and r.status = 'pending'
+                and r.expires_at <= v_at
+        ) then
+            v_work := v_work + 12;
+            continue;
+        end if;
 
+        v_begun := 0;
         for v_grant in
-            select g.*
+            select g.id, g.effective_at
             from credits.grants as g
             where g.account_id = v_account.account_id
                 and g.state = 'scheduled'
                 and g.effective_at <= v_at
             order by g.effective_at, g.priority, g.created_at, g.id
+            limit c_grants
         loop
             v_account := credits._activate(v_account, v_grant.id, v_grant.effective_at);
+            v_begun := v_begun + 1;
         end loop;
+        if v_begun = c_grants then
+            v_work := v_work + 12;
+            continue;
+        end if;
 
-        v_rolled := 0;
-        for v_grant in
-            select g.*
-            from credits.grants as g
-            where g.account_id = v_account.account_id
-                and g.state = 'live'
-                and g.expires_at <= v_at
-            order by g.priority, g.expires_at, g.category = 'paid', g.created_at, g.id
-        loop
-            v_keep := credits._keep(v_grant, v_at);
-            if v_grant.remaining > v_keep then
-                if v_grant.pool = 'monthly'
-                    and v_account.period_end <= v_at
-                    and v_account.period_grant <> -1
-                then
-                    v_rolled := v_rolled + v_grant.remaining - v_keep;
-                end if;
-                v_account := credits._take(
-                    v_account, v_grant.id, v_grant.remaining - v_keep,
-                    'expiration', 'expire_grant', v_at);
-            end if;
-            if v_keep > 0 then
-                update credits.grants as g
-                set state = 'lapsed'
-                where g.account_id = v_account.account_id and g.id = v_grant.id;
-                v_account.lapsed := v_account.lapsed + v_keep;
-            end if;
-        end loop;
+        v_monthly := v_account.monthly;
+        v_account := credits._expire_grants(v_account, v_at);
+        v_monthly := v_monthly - v_account.monthly;
+        if v_account.period_grant = -1 then
+            -- Of what was unlimited, nothing rolls over.
+            v_monthly := 0;
+        end if;
 
         if v_account.pending_at <= v_at then
             v_before := credits._terms(v_account);
-            if v_account.pending_at < v_account.period_end then
-                v_account := credits._allow(
-                    v_account, v_account.pending_period_grant, v_account.pending_rollover_cap,
-                    v_at, null, 'pending allowance');
-            else
-                v_account.period_grant := v_account.pending_period_grant;
-                v_account.rollover_cap := v_account.pending_rollover_cap;
-            end if;
+            v_account.period_grant := v_account.pending_period_grant;
+            v_account.rollover_cap := v_account.pending_rollover_cap;
             v_account.pending_at := null;
             v_account.pending_period_grant := null;
             v_account.pending_rollover_cap := null;
@@ -80,9 +71,11 @@ begin
         end if;
 
         if v_account.period_end <= v_at then
-            v_account := credits._roll_period(v_account, v_rolled);
+            v_account := credits._roll_period(v_account, v_monthly);
         end if;
+        v_account := credits._note_level(v_account, v_at);
         v_account.next_due_at := credits._next_due(v_account);
+        v_work := v_work + 1;
     end loop;
     return credits._expire_due(v_account, v_account.clock_at);
 end

@@ -31,6 +31,23 @@ begin
 end
 $$;
 
+-- As many grants as are open are looked at by each charge.
+create or replace function credits._check_open_grants(p_account_id uuid)
+returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if 1000 <= (
+        select count(*)
+        from credits.grants as g
+        where g.account_id = p_account_id and g.state <> 'closed'
+    ) then
+        perform credits._invalid('grants', 'must be fewer than 1000 that are not used up:'
+            || ' give more at once, or with an end');
+    end if;
+end
+$$;
+
 create or replace function credits._duplicate(p_idempotency_key text)
 returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp

@@ -1,6 +1,7 @@
 -- credits._claw_back: take credits from an account, whichever grants they lie in.
 --
--- Drawn in draw-down order from what is live; what no grant covers is owed.
+-- Drawn in draw-down order from what is live; what no grant covers is owed. What an
+-- administrator takes out was not used; what pays for a grant that was taken back was.
 create or replace function credits._claw_back(
     p_account credits.accounts,
     p_amount bigint,
@@ -27,7 +28,8 @@ begin
         perform core.refuse('XLIMT', jsonb_build_object('limit', credits._lifetime_limit()));
     end if;
     select d.* into strict v_drawn
-    from credits._draw(p_account.account_id, array[p_amount], v_account.clock_at) as d;
+    from credits._draw(
+        p_account.account_id, array[p_amount], p_forfeits => p_type = 'admin_adjustment') as d;
     v_account.version := v_account.version + 1;
     v_account.available := v_account.available - v_paid;
     v_account.overage := v_account.overage + p_amount - v_paid;

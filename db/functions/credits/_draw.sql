@@ -1,8 +1,8 @@
 -- credits._draw: take amounts out of an account's grants, in draw-down order.
 --
--- What is left of a lapsed grant goes first, and only for those whom it was kept
--- for: reservations opened before it lapsed. Then priority, earliest expiry (none
--- last), promotional before paid, oldest, id.
+-- Priority, earliest expiry (none last), promotional before paid, oldest, id. What is left
+-- of lapsed grants goes first, but only for whom it was kept: a reservation that was opened
+-- before (`p_opened_at`) and is still open.
 --
 -- Demand and supply are laid end to end on one line; where an amount and a grant
 -- overlap, that much is drawn. What no grant covers is drawn from nothing: it is the
@@ -10,7 +10,8 @@
 create or replace function credits._draw(
     p_account_id uuid,
     p_amounts bigint[],
-    p_opened_at timestamptz
+    p_opened_at timestamptz default null,
+    p_forfeits boolean default false
 )
 returns table (
     ordinal bigint, grant_ids uuid[], amounts bigint[],
@@ -59,6 +60,7 @@ as $$
     taken as (
         update credits.grants as g
         set remaining = g.remaining - t.amount,
+            forfeited = g.forfeited + case when p_forfeits then t.amount else 0 end,
             state = case when g.remaining = t.amount then 'closed' else g.state end
         from (
             select w.id, sum(w.amount)::bigint as amount from drawn as w group by w.id

@@ -26,6 +26,7 @@ begin
 
     update credits.grants as g
     set remaining = g.remaining - p_amount,
+        forfeited = g.forfeited + p_amount,
         state = case when g.remaining = p_amount then 'closed' else g.state end
     where g.account_id = p_account.account_id and g.id = p_grant_id;
 

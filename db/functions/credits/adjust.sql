@@ -43,7 +43,7 @@ begin
     if coalesce(length(p_reason), 0) not between 1 and 1000 then
         perform credits._invalid('reason', 'must have 1 to 1000 characters');
     end if;
-    v_account := credits._lock(p_account_id);
+    v_account := credits._sweep(credits._lock(p_account_id));
     if v_account.next_due_at <= v_account.clock_at then
         perform credits._save(v_account);
         return;
@@ -67,6 +67,7 @@ begin
     end if;
 
     if v_seen is null and p_amount > 0 then
+        perform credits._check_open_grants(p_account_id);
         if p_expires_at <= v_account.clock_at then
             perform credits._invalid('expiresAt', 'must lie in the future');
         end if;

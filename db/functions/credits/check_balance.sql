@@ -35,12 +35,16 @@ begin
     return query
         select
             v_account.next_due_at <= core.clock(),
-            p_required <= 0 or b.spendable >= p_required or b.period_grant = -1,
+            p_required <= 0 or b.spendable >= p_required or u.is_unlimited,
             p_required,
-            case when b.period_grant = -1 then 0
-                else greatest(0, p_required - b.spendable) end,
+            case when u.is_unlimited then 0 else greatest(0, p_required - b.spendable) end,
             b.*
-        from credits._balance(v_account) as b;
+        from credits._balance(v_account) as b
+        cross join lateral (
+            -- As far as it is paid for: beyond that, no block is granted.
+            select b.period_grant = -1
+                and coalesce(b.period_start < v_account.funded_until, true) as is_unlimited
+        ) as u;
 end
 $$;
 grant execute on function credits.check_balance to exchequer_app;

@@ -2,7 +2,8 @@
 --
 -- locks     the account
 -- refuses   NOACC, XINPT, IDEMX; as outcome: INSUFFICIENT_CREDITS, BUSY
--- replays   the same key and request answer the first ledger row
+-- replays   the same key and request answer the first ledger row; who asks, why, and what was
+--           used do not make it another request
 -- ends in   itself; credits.refund gives back
 create or replace function credits.deduct(
     p_account_id uuid,
@@ -71,7 +72,7 @@ begin
     elsif v_seen is null then
         v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
         if p_amount > v_spendable then
-            v_account := credits._expire_due(v_account, v_account.clock_at);
+            v_account := credits._sweep(v_account);
             if v_account.period_grant = -1 then
                 v_account := credits._replenish(v_account, p_amount);
             end if;
@@ -120,7 +121,7 @@ declare
     v_drawn record;
 begin
     select d.* into strict v_drawn
-    from credits._draw(p_account.account_id, array[p_amount], v_account.clock_at) as d;
+    from credits._draw(p_account.account_id, array[p_amount]) as d;
     v_account.version := v_account.version + 1;
     v_account.available := v_account.available - v_paid;
     v_account.overage := v_account.overage + p_amount - v_paid;

@@ -12,9 +12,11 @@ returns table (account_id uuid, due boolean)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
     (
-        select distinct r.account_id, false
+        select r.account_id, false
         from credits.reservations as r
         where r.status = 'pending' and r.expires_at <= core.clock()
+        group by r.account_id
+        order by min(r.expires_at)
         limit p_limit
     )
     union all

@@ -4,7 +4,7 @@
 -- Written as a grant that pays it.
 --
 -- locks     the account
--- refuses   NOACC, XINPT, IDEMX
+-- refuses   NOACC, XINPT, IDEMX, XLIMT
 -- replays   the same key and request answer the first row
 -- ends in   itself
 create or replace function credits.forgive_overage(

@@ -79,6 +79,7 @@ begin
     end if;
 
     if not v_replayed then
+        perform credits._check_open_grants(p_account_id);
         v_effective_at := greatest(v_account.clock_at, p_effective_at);
         if p_expires_at <= v_effective_at then
             perform credits._invalid('expiresAt', 'must lie after the grant takes effect');

@@ -4,7 +4,7 @@
 -- unless they are given. The anchor day is that of the first period's start.
 --
 -- locks     the account
--- refuses   NFOUN (no policy for the project)
+-- refuses   NFOUN (no policy for the project, no such organization), XINPT
 -- replays   an account that exists stays as it is
 -- ends in   itself
 create or replace function credits.open_account(
@@ -35,24 +35,36 @@ declare
     v_version_before bigint;
     v_day int := extract(day from v_now);
 begin
+    if p_period_grant not between -1 and 1000000000000000 then
+        perform credits._invalid('allowance', 'must be -1 (unlimited) or from 0 to 10^9 credits');
+    end if;
+    if p_welcome_grant not between 0 and 1000000000000000 then
+        perform credits._invalid('welcomeGrant', 'must be from 0 to 10^9 credits');
+    end if;
     select p.* into v_policy from credits.policies as p where p.project_id = p_project_id;
     if not found then
         perform core.refuse('NFOUN', jsonb_build_object('kind', 'project', 'id', p_project_id));
     end if;
 
-    insert into credits.accounts (
-        account_id, project_id, overdraft_limit, period_start, period_end, anchor_day,
-        period_grant, rollover_cap, funded_until, next_due_at,
-        low_balance_percent, minimum_charge, clock_at, created_at
-    ) values (
-        p_account_id, p_project_id, v_policy.overdraft_limit,
-        v_now, credits.next_boundary(v_now, v_day), v_day,
-        coalesce(p_period_grant, v_policy.period_grant), v_policy.rollover_cap,
-        p_funded_until, credits.next_boundary(v_now, v_day),
-        v_policy.low_balance_percent, v_policy.minimum_charge, v_now, v_now
-    )
-    on conflict on constraint accounts_pkey do nothing;
-    v_opened := found;
+    begin
+        insert into credits.accounts (
+            account_id, project_id, overdraft_limit, period_start, period_end, anchor_day,
+            period_grant, rollover_cap, funded_until, next_due_at,
+            low_balance_percent, minimum_charge, clock_at, created_at
+        ) values (
+            p_account_id, p_project_id, v_policy.overdraft_limit,
+            v_now, credits.next_boundary(v_now, v_day), v_day,
+            coalesce(p_period_grant, v_policy.period_grant), v_policy.rollover_cap,
+            p_funded_until, credits.next_boundary(v_now, v_day),
+            v_policy.low_balance_percent, v_policy.minimum_charge, v_now, v_now
+        )
+        on conflict on constraint accounts_pkey do nothing;
+        v_opened := found;
+    exception
+        when foreign_key_violation or not_null_violation then
+            perform core.refuse('NFOUN',
+                jsonb_build_object('kind', 'organization', 'id', p_account_id));
+    end;
 
     v_account := credits._lock(p_account_id);
     select a.version into v_version_before

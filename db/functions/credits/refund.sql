@@ -69,6 +69,14 @@ begin
             from credits.reservations as r
             where r.account_id = p_account_id and r.id = p_reservation_id));
     if not found and p_version is null then
+        if exists (
+            select from credits.reservations as r
+            where r.account_id = p_account_id and r.id = p_reservation_id
+        ) then
+            -- Pending, given back, or settled for nothing: there is nothing to refund.
+            perform core.refuse('XREFD', jsonb_build_object(
+                'requested', coalesce(p_amount, 0), 'refundable', 0));
+        end if;
         perform core.refuse('NORSV', jsonb_build_object('reservationId', p_reservation_id));
     elsif not found then
         perform core.refuse('NOTXN', jsonb_build_object('version', p_version));

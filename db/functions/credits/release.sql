@@ -82,9 +82,6 @@ begin
                 closed_version = v_account.version,
                 closed_at = v_account.clock_at
             where r.account_id = p_account_id and r.id = q.asked_id;
-            if v_account.lapsed > 0 then
-                v_account := credits._lapse(v_account);
-            end if;
         end if;
 
         if outcome <> 'OK' then
@@ -94,6 +91,9 @@ begin
             version := null;
         end if;
         if q.ordinal = cardinality(p_requests) then
+            if v_account.lapsed > 0 then
+                v_account := credits._lapse(v_account);
+            end if;
             select b.* into
                 account_id, balance_version, available, reserved, spendable, overage, overdraft_limit,
                 granted, monthly, bonus, used_this_period, remaining, total, usage_basis_points,

@@ -113,7 +113,7 @@ begin
         else
             v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
             if q.amount > v_spendable and not v_swept then
-                v_account := credits._expire_due(v_account, v_account.clock_at);
+                v_account := credits._sweep(v_account);
                 v_swept := true;
                 v_spendable :=
                     v_account.available + v_account.overdraft_limit - v_account.overage;

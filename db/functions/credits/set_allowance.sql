@@ -52,7 +52,7 @@ begin
     if coalesce(p_takes_effect, '') not in ('now', 'period_end') then
         perform credits._invalid('takesEffect', 'must be now or period_end');
     end if;
-    v_account := credits._lock(p_account_id);
+    v_account := credits._sweep(credits._lock(p_account_id));
     if v_account.next_due_at <= v_account.clock_at then
         perform credits._save(v_account);
         return;

@@ -43,6 +43,15 @@ begin
     if not found then
         return;
     end if;
+    -- The key names both: with or without an allowance are two requests.
+    if exists (
+        select from credits.account_changes as c
+        where c.account_id = p_account_id
+            and c.operation = 'set_allowance'
+            and c.idempotency_key = p_idempotency_key
+    ) <> (v_limits.replayed and p_period_grant is not null) then
+        perform credits._duplicate(p_idempotency_key);
+    end if;
     if p_period_grant is null then
         return query
             select null::timestamptz, v_limits.replayed, v_limits.version,

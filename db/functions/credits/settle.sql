@@ -155,6 +155,10 @@ begin
             then
                 outcome := 'BALANCE_LIMIT';
                 facts := jsonb_build_object('limit', credits._lifetime_limit());
+                insert into credits.findings (account_id, kind, subject, facts, created_at)
+                values (p_account_id, 'settle_beyond_limit', q.id::text,
+                    facts || jsonb_build_object('amount', q.asked_amount), v_account.clock_at)
+                on conflict on constraint findings_pkey do nothing;
             else
                 v_back := 0;
                 v_excess := q.asked_amount;
@@ -199,7 +203,8 @@ begin
                 v_ids := v_ids || q.id;
                 v_amounts := v_amounts || q.asked_amount;
                 v_ordinals := v_ordinals || q.ordinal;
-                v_opened_at := q.opened_at;
+                -- For draws on what has lapsed; such sets hold one request.
+                v_opened_at := case when q.status = 'pending' then q.opened_at end;
 
                 late := q.status = 'expired';
                 status := 'settled';
@@ -223,9 +228,10 @@ begin
 
     if cardinality(v_ids) > 0 then
         v_drawn := credits._book_settles(
-            p_account_id, v_opened_at, v_ledger,
+            p_account_id, v_ledger,
             (select array_agg(p_requests[o] order by i)
-                from unnest(v_ordinals) with ordinality as w (o, i)));
+                from unnest(v_ordinals) with ordinality as w (o, i)),
+            v_opened_at);
         v_account.monthly := v_account.monthly - v_drawn[1];
         v_account.bonus := v_account.bonus - v_drawn[2];
         v_account.lapsed := v_account.lapsed - v_drawn[3];

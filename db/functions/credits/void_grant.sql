@@ -1,8 +1,9 @@
 -- credits.void_grant: take a grant back, as far as reservations leave it.
 --
--- Takes the grant's unreserved rest. What is missing (spent or reserved already) is
--- reported, and becomes overage only where asked: for disputes, or where the project's
--- policy says so. A grant that is not yet effective is canceled whole.
+-- Takes the grant's unreserved rest. What is missing is reported; what of it was spent, or
+-- is reserved, becomes overage where asked: for disputes, or where the project's policy
+-- says so. What expired unused or was taken out before is missing, but nobody owes it. A
+-- grant that is not yet effective is canceled whole.
 --
 -- locks     the account
 -- refuses   NOACC, NOGRT, XINPT, IDEMX, XLIMT
@@ -44,7 +45,7 @@ begin
     if p_amount is not null then
         perform credits._check_amount(p_amount);
     end if;
-    v_account := credits._lock(p_account_id);
+    v_account := credits._sweep(credits._lock(p_account_id));
     if v_account.next_due_at <= v_account.clock_at then
         perform credits._save(v_account);
         return;
@@ -136,7 +137,7 @@ begin
     else
         v_void.taken := case when p_grant.state = 'live' then least(
             v_void.requested,
-            p_grant.remaining - credits._keep(p_grant, 'infinity')
+            p_grant.remaining - credits._keep(p_grant)
         ) else 0 end;
         if v_void.taken > 0 then
             v_account := credits._take(v_account, p_grant.id, v_void.taken, 'void',
@@ -146,14 +147,21 @@ begin
     end if;
 
     v_void.overage_added := 0;
-    v_void.missing := v_void.requested - v_void.taken;
-    if v_void.missing > 0 and p_missing_becomes_overage then
-        v_account := credits._claw_back(v_account, v_void.missing, 'void', 'void_grant',
+    if p_missing_becomes_overage and p_grant.state <> 'scheduled' then
+        select least(
+            v_void.requested - v_void.taken,
+            p_grant.amount - p_grant.forfeited - v_void.taken
+                - coalesce(sum(v.overage_added), 0))::bigint
+        into v_void.overage_added
+        from credits.grant_voids as v
+        where v.account_id = p_grant.account_id and v.grant_id = p_grant.id;
+    end if;
+    if v_void.overage_added > 0 then
+        v_account := credits._claw_back(v_account, v_void.overage_added, 'void', 'void_grant',
             p_grant.id, v_void.reason, p_actor);
         v_void.version := v_account.version;
-        v_void.overage_added := v_void.missing;
-        v_void.missing := 0;
     end if;
+    v_void.missing := v_void.requested - v_void.taken - v_void.overage_added;
     v_account.next_due_at := credits._next_due(v_account);
     insert into credits.grant_voids select v_void.*;
     return v_account;

@@ -1,4 +1,4 @@
-"""What a month that is not paid for yet would have rolled over; limits of a settle."""
+"""What time and debt need to know: withheld roll-over, levels, what left grants unused."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     execute_script(
         """
-        alter table credits.accounts drop column rollover_withheld;
+        alter table credits.grants drop column forfeited;
+        alter table credits.accounts drop column rollover_withheld, drop column level;
         """
     )
