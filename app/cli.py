@@ -13,13 +13,13 @@ import asyncpg
 import click
 from pydantic import ValidationError
 
-from app.core.database import Database, Unavailable
+from app.core.database import Database, Misconfigured, Unavailable
 from app.core.refusals import Refusal
 from app.core.servers import ServerError
 from app.core.telemetry import configure_logging
 from app.replay.errors import ReplayError
 from app.replay.plan import Options, Prices
-from app.safety import UnsafeError
+from app.safety import CannotServeError, UnsafeError
 from app.settings import Settings
 from db.apply import FunctionsError
 
@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 _ABOVE_ZERO = click.FloatRange(0, min_open=True)
 _PRICE_DIGITS = 7
+_FILE_ERRORS = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class _Commands(click.Group):
@@ -37,9 +38,19 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except ValidationError as error:
             for wrong in error.errors():
-                name = ".".join(str(part) for part in wrong["loc"]) or "settings"
-                click.echo(f"exchequer: {name}: {wrong['msg']}", err=True)
-        except (ServerError, UnsafeError, FunctionsError, ReplayError) as error:
+                reason = wrong["msg"].removeprefix("Value error, ")
+                click.echo(f"exchequer: {_variable(wrong['loc'])}{reason}", err=True)
+        except (ServerError, UnsafeError, CannotServeError, FunctionsError, ReplayError) as error:
+            click.echo(f"exchequer: {error}", err=True)
+        except Misconfigured as error:
+            click.echo(f"exchequer: DATABASE_URL: {error}", err=True)
+        except asyncpg.InsufficientPrivilegeError as error:
+            click.echo(
+                f"exchequer: Postgres refuses: {error.args[0]}. Migrations need a role that may"
+                " create roles and schemas: EXCHEQUER_MIGRATION_DATABASE_URL",
+                err=True,
+            )
+        except _FILE_ERRORS as error:
             click.echo(f"exchequer: {error}", err=True)
         except Unavailable as error:
             click.echo(f"exchequer: Postgres cannot be reached: {error}", err=True)
@@ -51,6 +62,14 @@ class _Commands(click.Group):
         except Refusal as refusal:
             click.echo(f"exchequer: {refusal.message}", err=True)
         sys.exit(1)
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    """Return the environment's name of a setting; nothing where several are meant."""
+    if not location:
+        return ""
+    name = str(location[0])
+    return f"{name if name.isupper() else f'EXCHEQUER_{name.upper()}'}: "
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

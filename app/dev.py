@@ -7,6 +7,7 @@ process even when it is killed. Data stays in a folder of the user's.
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import secrets
@@ -20,9 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+from pydantic import SecretStr
 
 from app.core.database import Database, PoolLimits
+from app.core.refusals import Refusal
 from app.core.servers import PostgresServer, ServerError, ValkeyServer
+from app.core.servers.folder import DataFolder
+from app.identity import Identity
 from app.seed import make_demo_key, seed_demo
 from app.settings import Settings
 from app.start import connect, serve
@@ -30,6 +35,7 @@ from app.worker import run_worker
 from db.migrate import migrate
 
 _MARK = "exchequer-data"
+_SECRETS = "secrets.json"
 _DATABASE = "exchequer"
 _LOGIN = "exchequer"
 _PR_SET_PDEATHSIG = 1
@@ -54,13 +60,48 @@ def data_folder() -> Path:
     return Path(base) / "exchequer"
 
 
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Make the data folder ours, alone, until the end: its mark is locked.
+
+    A folder with anybody else's files is left as it is.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (folder / _MARK).exists() and any(folder.iterdir()):
+            raise ServerError(
+                f"{folder} is not empty and holds no installation of Exchequer:"
+                " choose a new folder with EXCHEQUER_HOME"
+            )
+        mark = os.open(folder / _MARK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServerError(
+            f"cannot use {folder} for data ({error.strerror}):"
+            " choose another folder with EXCHEQUER_HOME"
+        ) from error
+    try:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ServerError(
+                f"`exchequer dev` is running on {folder}: stop it, or choose another folder with"
+                " EXCHEQUER_HOME"
+            ) from error
+        yield
+    finally:
+        os.close(mark)
+
+
 def forget(folder: Path) -> None:
-    """Remove a data folder, if it is one."""
-    if not folder.exists():
-        return
-    if not (folder / _MARK).exists():
-        raise ServerError(f"{folder} is no data folder of Exchequer: nothing was removed")
-    shutil.rmtree(folder)
+    """Remove what an installation left in its folder, and nothing else."""
+    for name in ("postgres", "valkey"):
+        if (folder / name).exists():
+            # Nobody serves from it: what a killed start left behind ends first.
+            with DataFolder(folder / name).opened():
+                pass
+            shutil.rmtree(folder / name)
+    for name in (_SECRETS, f"{_SECRETS}.new"):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -93,43 +134,63 @@ def run(*, fresh: bool, port: int | None) -> None:
     """Start everything and serve until Ctrl-C."""
     started = time.monotonic()
     folder = data_folder()
-    if fresh:
-        forget(folder)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (folder / _MARK).touch(mode=0o600)
-    kept = _read_secrets(folder)
-    with contextlib.ExitStack() as servers:
-        with step("starting Postgres"):
-            postgres = servers.enter_context(PostgresServer(folder / "postgres"))
-        with step("starting Valkey"):
-            valkey = servers.enter_context(ValkeyServer(folder / "valkey"))
-        settings = Settings(
-            database_url=postgres.url(_DATABASE, _LOGIN, kept.app_password),
-            migration_database_url=postgres.url(_DATABASE),
-            redis_url=valkey.url(),
-            secret_key=kept.secret_key,
-            bootstrap_admin_key=kept.admin_key,
-            log_format="text",
-            log_level="warning",
+    with claimed(folder), contextlib.ExitStack() as servers:
+        if fresh:
+            forget(folder)
+        kept = _read_secrets(folder)
+        given = Settings()
+        settings = given.model_copy(
+            update={
+                **_database(given, folder, kept, servers),
+                **_redis(given, folder, servers),
+                # For this machine alone, whatever HOST is set to for other programs.
+                "host": "127.0.0.1",
+                "port": given.port if port is None else port,
+                "secret_key": SecretStr(kept.secret_key),
+                "bootstrap_admin_key": SecretStr(kept.admin_key),
+                "log_format": "text",
+                "log_level": "warning",
+            }
         )
-        if port is not None:
-            settings = settings.model_copy(update={"port": port})
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(settings, postgres, folder, kept, started))
+            asyncio.run(_run(settings, folder, kept, started))
         click.echo("\nStopping.", err=True)
 
 
-async def _run(
-    settings: Settings, postgres: PostgresServer, folder: Path, kept: Secrets, started: float
-) -> None:
+def _database(
+    given: Settings, folder: Path, kept: Secrets, servers: contextlib.ExitStack
+) -> dict[str, str]:
+    """Return where Postgres is: where DATABASE_URL says, or started here."""
+    if "database_url" in given.model_fields_set:
+        click.echo("Postgres is that of DATABASE_URL.", err=True)
+        return {}
+    with step("starting Postgres"):
+        postgres = servers.enter_context(PostgresServer(folder / "postgres"))
+    asyncio.run(_ensure_database(postgres))
+    return {
+        "database_url": postgres.url(_DATABASE, _LOGIN, kept.app_password),
+        "migration_database_url": postgres.url(_DATABASE),
+    }
+
+
+def _redis(given: Settings, folder: Path, servers: contextlib.ExitStack) -> dict[str, str]:
+    """Return where Redis is: where REDIS_URL says, or a Valkey started here."""
+    if "redis_url" in given.model_fields_set:
+        click.echo("Redis is that of REDIS_URL.", err=True)
+        return {}
+    with step("starting Valkey"):
+        valkey = servers.enter_context(ValkeyServer(folder / "valkey"))
+    return {"redis_url": valkey.url()}
+
+
+async def _run(settings: Settings, folder: Path, kept: Secrets, started: float) -> None:
     with step("migrating the database"):
-        await _ensure_database(postgres)
         await migrate(settings.migration_url, app_url=settings.database_url)
     with step("seeding"):
         database = await Database.connect(settings.database_url, PoolLimits(min_size=1))
         try:
             demo = await seed_demo(database)
-            if kept.demo_key is None:
+            if not await _opens(database, kept.demo_key):
                 made = await make_demo_key(database, demo.project_id)
                 kept = Secrets(**{**asdict(kept), "demo_key": made})
                 _write_secrets(folder, kept)
@@ -151,6 +212,17 @@ async def _run(
         await work_database.close()
 
 
+async def _opens(database: Database, key: str | None) -> bool:
+    """Return whether a key of an earlier start is good for this database."""
+    if key is None:
+        return False
+    try:
+        await Identity(database).viewer(key)
+    except Refusal:
+        return False
+    return True
+
+
 async def _ensure_database(postgres: PostgresServer) -> None:
     admin = await Database.connect(postgres.url("postgres"), PoolLimits(min_size=1, max_size=1))
     try:
@@ -163,9 +235,14 @@ async def _ensure_database(postgres: PostgresServer) -> None:
 
 
 def _read_secrets(folder: Path) -> Secrets:
-    path = folder / "secrets.json"
+    path = folder / _SECRETS
     if path.exists():
-        return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ServerError(
+                f"{path} cannot be read: bring it back, or begin anew with `make dev FRESH=1`"
+            ) from error
     made = Secrets(
         app_password=secrets.token_urlsafe(32),
         secret_key=secrets.token_urlsafe(48),
@@ -176,8 +253,8 @@ def _read_secrets(folder: Path) -> Secrets:
 
 
 def _write_secrets(folder: Path, kept: Secrets) -> None:
-    path = folder / "secrets.json"
-    unfinished = path.with_suffix(".new")
+    path = folder / _SECRETS
+    unfinished = folder / f"{_SECRETS}.new"
     unfinished.touch(mode=0o600)
     unfinished.write_text(json.dumps(asdict(kept)), encoding="utf-8")
     unfinished.replace(path)

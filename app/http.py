@@ -16,6 +16,7 @@ from app.core.refusals import CATALOGUE
 from app.core.telemetry import REQUEST_ID, REQUESTS, log
 
 _ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_ELSEWHERE = {"NOT_FOUND": "There is nothing at this path. GraphQL is served at /graphql."}
 _BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE"}
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -24,15 +25,25 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+# Answers are data; a page brings a policy of its own.
+_DATA_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
-def error_response(code: str, status: int | None = None) -> Response:
+def error_response(code: str, status: int | None = None, message: str | None = None) -> Response:
     """Return an error of the catalogue as JSON."""
     entry = CATALOGUE[code]
     extensions = {"code": code, "requestId": REQUEST_ID.get()}
     return Response(
         orjson.dumps(
-            {"errors": [{"message": f"{entry.message} {entry.advice}", "extensions": extensions}]}
+            {
+                "errors": [
+                    {
+                        "message": message or f"{entry.message} {entry.advice}",
+                        "extensions": extensions,
+                    }
+                ]
+            }
         ),
         status_code=status or entry.status,
         media_type="application/json",
@@ -42,8 +53,9 @@ def error_response(code: str, status: int | None = None) -> Response:
 class RequestContext:
     """Gives each request its id, inwards and outwards, and writes one log line for it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, https_only: bool = False) -> None:
         self._app = app
+        self._headers = (*SECURITY_HEADERS, _HTTPS_ONLY) if https_only else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
@@ -59,10 +71,13 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                own = list(message.get("headers", ()))
+                has_policy = any(name == _DATA_POLICY[0] for name, _ in own)
                 message["headers"] = [
-                    *message.get("headers", ()),
+                    *own,
                     (b"x-request-id", request_id.encode()),
-                    *SECURITY_HEADERS,
+                    *self._headers,
+                    *(() if has_policy else (_DATA_POLICY,)),
                 ]
             await send(message)
 
@@ -116,7 +131,7 @@ def coded_exception_handlers() -> dict[
 
     async def handle(_request: Request, error: HTTPException) -> Response:
         code = _BY_STATUS.get(error.status_code, "BAD_REQUEST")
-        response = error_response(code, error.status_code)
+        response = error_response(code, error.status_code, _ELSEWHERE.get(code))
         response.headers.update(error.headers or {})
         return response
 

@@ -21,7 +21,6 @@ from app.credits.reads import CreditReads
 from app.health import health_routes
 from app.http import CodedErrors, RequestContext, coded_exception_handlers
 from app.identity import Identity
-from app.safety import assert_safe
 from app.settings import Settings
 from schema.build import make_schema
 from schema.context import Services
@@ -85,7 +84,6 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await assert_safe(database, production=settings.environment == "production")
         bus.start()
         feed.start(credits)
         # What is loaded by now stays: the collector need not look at it again.
@@ -135,7 +133,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         expose_headers=["x-request-id"],
         max_age=86_400,
     )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, https_only=settings.environment == "production")
     return app
 
 

@@ -10,6 +10,10 @@ class UnsafeError(Exception):
     """A setting of the server or of the role that must not be."""
 
 
+class CannotServeError(Exception):
+    """Where it was asked for, nobody can be served."""
+
+
 _SETTINGS = """
     select
         current_setting('synchronous_commit') as synchronous_commit,

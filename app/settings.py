@@ -4,12 +4,17 @@
 says here is its documentation.
 """
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _MINIMUM_SECRET = 32
+_POSTGRES = ("postgresql", "postgres")
+_REDIS = ("redis", "rediss", "unix")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
 
 
 class Settings(BaseSettings):
@@ -112,6 +117,30 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return [origin.strip() for origin in value.split(",") if origin.strip()]
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin such as https://app.example")
+        return value
+
+    @field_validator("database_url", "migration_database_url", "redis_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        schemes = _REDIS if info.field_name == "redis_url" else _POSTGRES
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and (parts.port is None or parts.port > 0)
+        except ValueError:
+            usable = False
+        if not usable:
+            # The address may hold a password: it is not repeated.
+            raise ValueError(f"must be an address such as {schemes[0]}://host:port/name")
         return value
 
     @field_validator("secret_key", "bootstrap_admin_key")

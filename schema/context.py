@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
+from aiodataloader import DataLoader
 from strawberry.fastapi import BaseContext
 from strawberry.types import Info
 
 from app.core.idempotency import Idempotency
-from app.credits import Actor, Credits
+from app.core.refusals import Refusal
+from app.credits import Actor, Balance, Credits
 from app.credits.feed import Feed
 from app.credits.reads import CreditReads
 from app.identity import Identity, Viewer
@@ -36,6 +38,7 @@ class Context(BaseContext):
         self.services = services
         self.viewer = viewer
         self.secret: str | None = None
+        self._balances: DataLoader[UUID, Balance] | None = None
 
     async def sign_in(self, secret: str | None) -> None:
         """Learn who sends a bearer token."""
@@ -45,6 +48,22 @@ class Context(BaseContext):
     async def renew(self) -> None:
         """Ask again who sends the token: it may have been revoked."""
         await self.sign_in(self.secret)
+
+    async def balance(self, account_id: UUID) -> Balance:
+        """Return a balance; those that are asked for in one go are read in one statement."""
+        if self._balances is None:
+            # Nothing is kept: a socket's context lives long, and a balance does not.
+            self._balances = DataLoader(self._read_balances, max_batch_size=100, cache=False)
+        return await self._balances.load(account_id)
+
+    async def _read_balances(self, account_ids: list[UUID]) -> list[Balance]:
+        found = await self.services.credits.balances(sorted(set(account_ids)))
+        answers = [
+            found.get(each) or Refusal("BALANCE_NOT_FOUND", {"accountId": str(each)})
+            for each in account_ids
+        ]
+        # The loader raises, to each who asked, what is an exception.
+        return cast("list[Balance]", answers)
 
     @property
     def actor(self) -> Actor:

@@ -212,8 +212,7 @@ class Edge(GraphQLRouter[Context, None]):
         except InvalidOperationTypeError as error:
             raise _not_here(error) from error
         except CannotGetOperationTypeError as error:
-            reason = error.as_http_error_reason().rstrip(".")
-            raise RequestRefused("BAD_REQUEST", f"{reason}.") from error
+            raise RequestRefused("BAD_REQUEST", _no_operation(data)) from error
         return _answer(result, media_type)
 
     def _stream(
@@ -231,7 +230,10 @@ class Edge(GraphQLRouter[Context, None]):
                 async for result in results:
                     yield self._events.encode_next(cast("Any", _payload(result)), _encode)
             except (InvalidOperationTypeError, CannotGetOperationTypeError) as error:
-                wrong = coded(GraphQLError(str(error), extensions={"code": "BAD_REQUEST"}))
+                told = str(error)
+                if isinstance(error, CannotGetOperationTypeError):
+                    told = _no_operation(data)
+                wrong = coded(GraphQLError(told, extensions={"code": "BAD_REQUEST"}))
                 payload = {"errors": [wrong.formatted]}
                 yield self._events.encode_next(cast("Any", payload), _encode)
             yield self._events.encode_complete()
@@ -269,6 +271,12 @@ def _answer(result: ExecutionResult, media_type: str) -> Response:
         payload.pop("data", None)
     status = 400 if never_ran and media_type == _GRAPHQL_JSON else 200
     return Response(orjson.dumps(payload), status_code=status, media_type=media_type)
+
+
+def _no_operation(data: dict[str, Any]) -> str:
+    if (name := data.get("operationName")) is not None:
+        return f"The document has no operation {name!r}."
+    return "The document has no operation, or several: name one with `operationName`."
 
 
 def _not_here(error: InvalidOperationTypeError) -> RequestRefused:

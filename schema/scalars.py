@@ -33,7 +33,7 @@ def show_credits(microcredits: int) -> str:
 def read_credits(value: object) -> int:
     """Return a decimal string in credits as micro-credits."""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _bad('send a decimal string in credits, such as "12.5"')
+        raise _bad('must be a decimal string in credits, such as "12.5"')
     matched = _FORM.fullmatch(str(value))
     if matched is None:
         raise _bad('must be a decimal with at most 6 places, such as "12.5"')
@@ -49,7 +49,7 @@ def _read_credits_literal(node: ValueNode, _variables: Any = None) -> int:
         return read_credits(node.value)
     if isinstance(node, IntValueNode):
         return read_credits(node.value)
-    raise _bad('send a decimal string in credits, such as "12.5"')
+    raise _bad('must be a decimal string in credits, such as "12.5"')
 
 
 def _bad(reason: str) -> GraphQLError:

@@ -27,6 +27,7 @@ _BATCH_LIMIT = 500
 _PING_SECONDS = 5.0
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
+_STOP_ROUNDS = 20
 _FAILURES = (RedisError, OSError, TimeoutError)
 
 Handler = Callable[[bytes], None]
@@ -92,11 +93,20 @@ class Bus:
         self._wake.set()
         if self._tasks:
             await asyncio.wait(self._tasks[:1], timeout=self._timeout)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         with contextlib.suppress(*_FAILURES):
             await self._redis.aclose()
+
+    async def _end_tasks(self) -> None:
+        # Asked again and again: connecting, the client may swallow a cancellation.
+        pending = {task for task in self._tasks if not task.done()}
+        for _ in range(_STOP_ROUNDS):
+            if not pending:
+                return
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=self._timeout)
+        log.error("bus.did_not_stop", tasks=[task.get_name() for task in pending])
 
     async def ping(self) -> bool:
         """Say whether Redis answers in time."""
@@ -195,7 +205,7 @@ class Bus:
     async def _listen_forever(self) -> None:
         pause = _FIRST_PAUSE
         said = False
-        while True:
+        while not self._stopping:
             try:
                 await self._listen()
             except Exception as error:  # noqa: BLE001  # listening never ends

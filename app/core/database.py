@@ -212,6 +212,10 @@ async def prepare_connection(connection: Connection) -> None:
     )
 
 
+class Misconfigured(Exception):  # noqa: N818  # as Unavailable
+    """What leads to Postgres cannot be right, however long one waits."""
+
+
 class Unavailable(Exception):  # noqa: N818  # named for what the caller sees
     """Postgres could not be asked, or did not answer: whether it acted is unknown."""
 
@@ -236,6 +240,8 @@ def _recognised() -> Iterator[None]:
         if isinstance(error, UNKNOWN_OUTCOME):
             raise Unavailable(str(error)) from error
         raise
+    except asyncpg.ClientConfigurationError as error:
+        raise Misconfigured(str(error)) from error
     except UNKNOWN_OUTCOME as error:
         raise Unavailable(str(error) or type(error).__name__) from error
 

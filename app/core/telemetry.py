@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -42,11 +43,20 @@ _SECRET_NAMES = frozenset({"authorization", "secret", "password", "key", "token"
 def redact(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Keep secrets out of logs, whoever put them there."""
     for name, value in event.items():
-        if name.lower() in _SECRET_NAMES or name.lower().endswith(("_secret", "_password")):
-            event[name] = "[redacted]"
-        elif isinstance(value, str) and "exq_" in value:
-            event[name] = _KEY_FORM.sub("[redacted]", value)
+        event[name] = _redacted(name, value)
     return event
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if name.lower() in _SECRET_NAMES or name.lower().endswith(("_secret", "_password")):
+        return "[redacted]"
+    if isinstance(value, str):
+        return _KEY_FORM.sub("[redacted]", value) if "exq_" in value else value
+    if isinstance(value, Mapping):
+        return {key: _redacted(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted("", inner) for inner in value]
+    return value
 
 
 def _with_request_id(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +73,8 @@ def configure_logging(level: str = "info", *, json: bool = True) -> None:
         _with_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # First made text: what an exception says may hold a key as well.
+        structlog.processors.format_exc_info,
         redact,
     ]
     renderer: Any = (
@@ -80,7 +92,6 @@ def configure_logging(level: str = "info", *, json: bool = True) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
                 renderer,
             ],
         )

@@ -1,5 +1,6 @@
 """Calls about an account itself: its terms, its time, its books."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from app.credits.rows import (
     Opened,
     Overdue,
     Policy,
+    ReadBalance,
     TermsSet,
 )
 
@@ -184,6 +186,20 @@ class Accounts(Calls):
         row = await self._database.call_one(Brought, "credits.catch_up", p_account_id=account_id)
         self._tell(row.version_before, row.balance)
         return row
+
+    async def balances(self, account_ids: Sequence[UUID]) -> dict[UUID, Balance]:
+        """Return the balances of accounts as of now, in one question where nothing is due."""
+        rows = await self._read_balances(account_ids)
+        if due := [row.balance.account_id for row in rows if row.due]:
+            for account_id in due:
+                await self.catch_up(account_id)
+            rows = [row for row in rows if not row.due] + await self._read_balances(due)
+        return {row.balance.account_id: row.balance for row in rows}
+
+    async def _read_balances(self, account_ids: Sequence[UUID]) -> list[ReadBalance]:
+        return await self._database.call(
+            ReadBalance, "credits.read_balances", p_account_ids=list(account_ids)
+        )
 
     async def newer_balances(self, known: dict[UUID, int]) -> list[Balance]:
         """Return the balances that are newer than the known versions."""

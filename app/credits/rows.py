@@ -324,6 +324,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBalance:
+    """A balance that was read; `due` if something has fallen due on its account since."""
+
+    due: bool
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True)
 class Overdue:
     """An account that waits for the sweep; `due` if more than reservations is."""
 

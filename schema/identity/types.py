@@ -62,9 +62,7 @@ class Organization:
 
     @strawberry.field(description="Its credits, as of now.")
     async def credit_balance(self, info: Info[Any, Any]) -> CreditBalance:
-        services = context_of(info).services
-        checked = await services.credits.check_balance(UUID(self.id))
-        return CreditBalance.of(checked.balance)
+        return CreditBalance.of(await context_of(info).balance(UUID(self.id)))
 
     @classmethod
     def of(cls, row: domain.Organization) -> "Organization":

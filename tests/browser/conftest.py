@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shutil
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ import pytest
 from tests.live.conftest import Start, faults, live
 from tests.support.accounts import Accounts
 from tests.support.live import LiveServer
+from tests.support.peers import missing
 
 __all__ = ["faults", "live"]
 
@@ -60,24 +60,22 @@ class Person:
         await self("paste", "Headers editor", json.dumps({"Authorization": f"Bearer {key}"}))
 
 
-def _missing() -> list[str]:
-    missing = []
+def _lacking() -> list[str]:
+    lacking = []
     if not CHROMIUM.exists():
-        missing.append("Debian's chromium")
+        lacking.append("Debian's chromium")
     if shutil.which("node") is None:
-        missing.append("Node")
+        lacking.append("Node")
     if not (CLIENTS / "node_modules" / "playwright-core").exists():
-        missing.append("`npm ci` in tests/clients")
-    return missing
+        lacking.append("`npm ci` in tests/clients")
+    return lacking
 
 
 @pytest.fixture(scope="session")
 async def process() -> AsyncIterator[Process]:
     """One browser for the run; each test is a person who has never been there."""
-    if missing := _missing():
-        # A skip in CI would hide that nobody looks at the page any more.
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"needs {', '.join(missing)}")
+    if lacking := _lacking():
+        missing(", ".join(lacking))
     process = await asyncio.create_subprocess_exec(
         "node", "person.mjs", str(CHROMIUM), stdin=PIPE, stdout=PIPE, cwd=CLIENTS
     )

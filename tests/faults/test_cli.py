@@ -1,6 +1,9 @@
 """The command `exchequer`: what it says, and how it ends."""
 
+import asyncio
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +22,8 @@ from tests.support.accounts import CREDIT, Accounts
 
 EXCHEQUER = Path(sys.executable).with_name("exchequer")
 COMMANDS = (
-    "audit", "backfill-accounts", "dev", "export-schema", "migrate", "seed", "serve", "worker",
+    "audit", "backfill-accounts", "dev", "export-schema", "migrate", "replay", "seed", "serve",
+    "worker",
 )  # fmt: skip
 
 
@@ -54,8 +58,7 @@ def test_every_command_explains_itself(command: str | None) -> None:
 
 
 def test_there_are_no_other_commands_to_explain() -> None:
-    assert set(COMMANDS) <= cli.main.commands.keys()
-    assert cli.main.commands.keys() - set(COMMANDS) <= {"replay"}
+    assert set(COMMANDS) == cli.main.commands.keys()
 
 
 async def test_migrate_again_finds_nothing_to_do(servers: Servers, database_name: str) -> None:
@@ -145,11 +148,110 @@ def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "EXCHEQUER_SECRET_KEY is required in production" in told.output
 
 
-async def test_an_unsafe_role_is_one_line(servers: Servers, database_name: str) -> None:
-    done = _run(servers, database_name, "worker", url=servers.admin_url(database_name))
+@pytest.mark.parametrize("command", ["serve", "worker"])
+async def test_an_unsafe_role_is_one_line(
+    servers: Servers, database_name: str, command: str
+) -> None:
+    done = _run(servers, database_name, command, url=servers.admin_url(database_name))
     assert done.returncode == 1
-    assert "owns the tables" in done.stderr
-    assert "Traceback" not in done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("exchequer: DATABASE_URL logs in as a role that owns the tables")
+
+
+def test_a_port_that_is_taken_is_one_line(
+    servers: Servers, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
+        done = _run(servers, database_name, "serve")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("exchequer: cannot listen on 127.0.0.1, port ")
+
+
+async def test_migrations_by_the_applications_role_are_one_line(
+    servers: Servers, database_name: str, admin: Connection
+) -> None:
+    # One file has changed; the application's role may not apply it.
+    await admin.execute(
+        "update core.applied_functions set hash = '\\x00' where path = 'credits/reserve.sql'"
+    )
+    environment = {
+        **os.environ,
+        "DATABASE_URL": servers.app_url(database_name),
+        "EXCHEQUER_STARTUP_WAIT_SECONDS": "0",
+    }
+    done = subprocess.run(  # noqa: ASYNC221, S603  # our own command
+        [EXCHEQUER, "migrate"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "EXCHEQUER_MIGRATION_DATABASE_URL" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("EXCHEQUER_SECRET_KEY", "short", "EXCHEQUER_SECRET_KEY: must have at least 32"),
+        ("EXCHEQUER_ENVIRONMENT", "staging", "EXCHEQUER_ENVIRONMENT: Input should be"),
+        ("PORT", "70000", "PORT: Input should be less than"),
+        ("REDIS_URL", "foo", "REDIS_URL: must be an address such as redis://"),
+        ("REDIS_URL", "", "REDIS_URL: must be an address such as redis://"),
+        ("REDIS_URL", "redis://h:notaport", "REDIS_URL: must be an address such as redis://"),
+        ("DATABASE_URL", "mysql://a:hunter2@b/c", "DATABASE_URL: must be an address such as"),
+        ("DATABASE_URL", "postgresql://a:hunter2@b:no/c", "DATABASE_URL: must be an address"),
+        ("DATABASE_URL", "postgresql://a:hunter2@127.0.0.1/c?sslmode=foo", "DATABASE_URL: "),
+        ("EXCHEQUER_ALLOWED_ORIGINS", "no origin", "EXCHEQUER_ALLOWED_ORIGINS: 'no origin'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(cli.main, ["serve"])
+    assert done.exit_code == 1
+    [line] = done.output.splitlines()
+    assert line.startswith(f"exchequer: {told}")
+    assert "hunter2" not in line
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(cli.main, ["export-schema", "--folder", str(tmp_path / "file" / "x")])
+    assert (done.exit_code, len(done.output.splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+async def test_who_is_told_to_stop_stops_well(
+    servers: Servers, database_name: str, command: str, how: signal.Signals
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        EXCHEQUER,
+        command,
+        env={
+            **os.environ,
+            "DATABASE_URL": servers.app_url(database_name),
+            "REDIS_URL": servers.redis,
+            "PORT": "0",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    # Listening to Redis is the last thing that both begin with.
+    async with asyncio.timeout(60):
+        while b"bus.up" not in (line := await process.stderr.readline()):
+            assert line, "ended too early"
+    process.send_signal(how)
+    rest = await process.stderr.read()
+    assert await process.wait() == 0
+    assert b"Traceback" not in rest
+    assert b"Aborted" not in rest
 
 
 def test_stale_generated_files_are_named(tmp_path: Path) -> None:

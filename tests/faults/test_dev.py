@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.core.servers.folder import DataFolder
 from app.core.servers.local import free_port
 from app.core.servers.processes import children, is_running
 
@@ -143,7 +145,11 @@ def test_a_fresh_clone_serves_stops_and_resumes(clone: Path, tmp_path: Path) -> 
     assert _gone(family)
 
 
-def test_killed_it_leaves_no_server_and_resumes(tmp_path: Path) -> None:
+def test_killed_it_leaves_no_server_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other programs' variable: what it says is no address here.
+    monkeypatch.setenv("HOST", "x86_64-conda-linux-gnu")
     home = tmp_path / "home"
     home.mkdir()
     port = free_port()
@@ -165,23 +171,90 @@ def test_killed_it_leaves_no_server_and_resumes(tmp_path: Path) -> None:
     again.end(signal.SIGTERM)
 
 
-def test_fresh_forgets_and_a_strangers_folder_is_left_alone(tmp_path: Path) -> None:
+def test_fresh_forgets_the_installation_and_no_other_file(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     port = free_port()
     first = Started([str(EXCHEQUER), "dev"], ROOT, home, tmp_path / "first.log", port)
     key = re.search(r"exq_p_\w+", first.wait())
+    running = Started(
+        [str(EXCHEQUER), "dev", "--fresh"], ROOT, home, tmp_path / "running.log", free_port()
+    )
+    assert running.process.wait(60) == 1
+    assert "is running on" in running.printed()
+    assert _query(first.printed(), port)["data"]
     first.end(signal.SIGINT)
+    own = home / ".local" / "share" / "exchequer" / "thesis.txt"
+    own.write_text("mine", encoding="utf-8")
     fresh = Started([str(EXCHEQUER), "dev", "--fresh"], ROOT, home, tmp_path / "fresh.log", port)
     other = re.search(r"exq_p_\w+", fresh.wait())
     fresh.end(signal.SIGINT)
     assert key is not None
     assert other is not None
     assert key.group() != other.group()
+    assert own.read_text(encoding="utf-8") == "mine"
 
+
+def _refused(home: Path, output: Path, **environment: str) -> str:
+    """Start where it cannot start; return the one line it says."""
+    with output.open("wb") as file:
+        done = subprocess.run(  # noqa: S603  # our own command
+            [EXCHEQUER, "dev", "--fresh"],
+            env={"PATH": os.environ["PATH"], "HOME": str(home), "PORT": "0", **environment},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    [line] = output.read_text(encoding="utf-8").splitlines()
+    assert line.startswith("exchequer: ")
+    return line
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine", encoding="utf-8")
+    told = _refused(tmp_path, tmp_path / "log", EXCHEQUER_HOME=str(precious))
+    assert f"{precious} is not empty" in told
+    assert "EXCHEQUER_HOME" in told
+    assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
+
+
+def test_a_home_that_cannot_hold_data_is_told_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert "cannot use" in _refused(file, tmp_path / "log")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "exchequer-data").touch()
+    (broken / "secrets.json").write_text("{", encoding="utf-8")
+    arguments = [str(EXCHEQUER), "dev"]
+    done = subprocess.run(  # noqa: S603  # our own command
+        arguments,
+        env={"PATH": os.environ["PATH"], "EXCHEQUER_HOME": str(broken)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"exchequer: {broken}/secrets.json cannot be read")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_it_listens_for_this_machine_alone_and_says_what_port_is_taken(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = Started([str(EXCHEQUER), "dev"], ROOT, home, tmp_path / "no.log", port)
+        assert refused.process.wait(START_SECONDS) == 1
+        assert f"cannot listen on 127.0.0.1, port {port}" in refused.printed()
+        assert "Traceback" not in refused.printed()
+    # Its servers have ended: nobody holds their folders.
     data = home / ".local" / "share" / "exchequer"
-    (data / "exchequer-data").unlink()
-    refused = Started([str(EXCHEQUER), "dev", "--fresh"], ROOT, home, tmp_path / "no.log", port)
-    assert refused.process.wait(60) == 1
-    assert "nothing was removed" in refused.printed()
-    assert (data / "secrets.json").exists()
+    for name in ("postgres", "valkey"):
+        with DataFolder(data / name).opened():
+            pass

@@ -219,8 +219,7 @@ async def test_the_services_start_work_and_stop(
 
     with _service(image, "api", where) as api:
         await _until(lambda: _is_healthy(image, where), api, "the health check passes")
-        # Killed by the signal it was sent, but only after an orderly end.
-        assert _stopped(api) == (-signal.SIGTERM, "")
+        assert _stopped(api) == (0, "")
 
     database = await Database.connect(where["DATABASE_URL"])
     try:

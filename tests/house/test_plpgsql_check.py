@@ -12,6 +12,7 @@ import pytest
 
 from app.core.servers import PostgresServer
 from db.migrate import migrate
+from tests.support.peers import missing
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 EXTENSION = Path("/usr/share/postgresql/15/extension/plpgsql_check.control")
@@ -20,7 +21,7 @@ EXTENSION = Path("/usr/share/postgresql/15/extension/plpgsql_check.control")
 @pytest.fixture
 def oldest(tmp_path: Path) -> Iterator[PostgresServer]:
     if not EXTENSION.exists():
-        pytest.skip("needs Debian's postgresql-15-plpgsql-check, which is not installed here")
+        missing("Debian's postgresql-15-plpgsql-check")
     with PostgresServer(tmp_path / "oldest", durable=False, binaries=BINARIES) as server:
         yield server
 

@@ -154,12 +154,14 @@ def test_nothing_is_left_for_later(word: str) -> None:
 
 
 def test_every_function_from_outside_has_its_tests() -> None:
-    tests = "".join(
-        path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)
-    )
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests" / "functions").glob("*.py"))
     untested = [
-        path.stem
-        for path in (ROOT / "db" / "functions").rglob("[a-z]*.sql")
-        if not re.search(rf"\b{path.stem}\b", tests)
+        f"{path.parent.name}.{path.stem}"
+        for path in (ROOT / "db" / "functions").rglob("*.sql")
+        if "grant execute" in path.read_text("utf-8")
+        # Called as its domain's method, or by its own name.
+        and not re.search(
+            rf'\.{path.stem}(_set)?\(|"{path.stem}"|{path.parent.name}\.{path.stem}\b', tests
+        )
     ]
     assert untested == []

@@ -27,16 +27,11 @@ async def site(servers: Servers, database_name: str) -> AsyncIterator[Api]:
 async def production(servers: Servers, database_name: str) -> AsyncIterator[Api]:
     """A server with the settings of production."""
 
-    async def accept(*_: object, **__: object) -> None:
-        """Postgres runs without fsync in tests, which production refuses."""
-
     settings = settings_for(
         servers.app_url(database_name),
         servers.redis,
         environment="production",
         allowed_origins=["https://app.example"],
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.main.assert_safe", accept)
-        async with serving(settings) as served:
-            yield served
+    async with serving(settings) as served:
+        yield served

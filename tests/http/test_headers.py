@@ -16,6 +16,8 @@ SAFE = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
+DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+HTTPS_ONLY = "strict-transport-security"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ORIGIN = "https://app.example"
 
@@ -60,6 +62,14 @@ async def test_every_answer_is_safe_and_has_an_id(what: str, site: Api) -> None:
     assert {name: response.headers[name] for name in SAFE} == SAFE
     assert UUID.fullmatch(response.headers["x-request-id"])
     assert "server" not in response.headers
+    [policy] = response.headers.get_list("content-security-policy")
+    assert (policy == DATA_POLICY) == (what not in ("page", "asset"))
+    assert HTTPS_ONLY not in response.headers
+
+
+async def test_in_production_browsers_are_told_to_come_by_https_alone(production: Api) -> None:
+    response = await ask(production, "GET", "/health")
+    assert response.headers[HTTPS_ONLY] == "max-age=31536000; includeSubDomains"
 
 
 async def test_a_fault_is_answered_with_a_code_and_an_id(

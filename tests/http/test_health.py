@@ -1,5 +1,6 @@
 """Health for balancers, metrics for Prometheus: with everything up, and with parts gone."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,12 @@ READY = ["/health", "/healthz", "/health/ready", "/ready"]
 LIVE = ["/health/live", "/live"]
 # Nobody listens there.
 NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(autouse=True)
+def asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known is never good for long, unless a test says so."""
+    monkeypatch.setattr("app.health._KNOWN_SECONDS", 0)
 
 
 @asynccontextmanager
@@ -55,6 +62,24 @@ async def test_without_redis_a_server_serves_and_says_so(servers: Servers, templ
         # Credits do not need it.
         request = {"slug": "p", "name": "x", "idempotencyKey": unique()}
         assert (await api.run("createProject", {"input": request})).code == "OK"
+
+
+async def test_however_many_ask_postgres_is_asked_once(
+    site: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    probe = site.database.probe
+
+    async def count(statement: str) -> None:
+        nonlocal asked
+        asked += 1
+        await probe(statement)
+
+    monkeypatch.setattr(site.database, "probe", count)
+    monkeypatch.setattr("app.health._KNOWN_SECONDS", 600)
+    answers = await asyncio.gather(*(site.http.get(READY[n % 4]) for n in range(200)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert asked == 1
 
 
 async def turn_away(connection: asyncpg.Connection, name: str) -> None:

@@ -297,6 +297,20 @@ async def test_stopping_waits_for_nobody_who_does_not_answer() -> None:
                 assert all(task.done() for task in bus._tasks)
 
 
+async def test_it_stops_whatever_it_is_about(servers: Servers) -> None:
+    # Connecting, the client may swallow what cancels it: so it is stopped at every turn.
+    async with wire(None) as silent:
+        for url in (servers.redis, f"redis://127.0.0.1:{silent.port}/0"):
+            for turns in range(60):
+                bus = Bus(url, 0.02)
+                bus.start()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(2):
+                    await bus.stop()
+                assert all(task.done() for task in bus._tasks)
+
+
 async def test_a_bus_that_was_never_started_stops_too(servers: Servers) -> None:
     await Bus(servers.redis).stop()
 

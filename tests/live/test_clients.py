@@ -15,6 +15,7 @@ from app.credits import Credits, ReserveRequest, SettleRequest
 from app.credits.feed import Feed
 from tests.conftest import Servers
 from tests.support.accounts import CREDIT, Accounts
+from tests.support.peers import missing
 from tests.support.processes import ADMIN_KEY, ApiProcess
 
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -88,9 +89,9 @@ async def test_a_client_that_others_wrote_sees_each_settle(
     accounts: Accounts,
 ) -> None:
     if client == "graphql-ws" and not (CLIENTS / "node_modules" / "graphql-ws").exists():
-        pytest.skip("needs Node and `npm ci` in tests/clients")
+        missing("Node and `npm ci` in tests/clients")
     if client == "curl" and shutil.which("curl") is None:
-        pytest.skip("needs curl")
+        missing("curl")
     account = await accounts.open(100)
     bus = Bus(servers.redis)
     bus.start()

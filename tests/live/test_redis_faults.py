@@ -34,6 +34,12 @@ def _port(servers: Servers) -> int:
     return port
 
 
+@pytest.fixture(autouse=True)
+def asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of readiness is not good for a second, as it would be."""
+    monkeypatch.setattr("app.health._KNOWN_SECONDS", 0)
+
+
 async def _redis_says(server: LiveServer) -> str:
     response = await server._http.get(f"http://127.0.0.1:{server.port}/health")
     assert response.status_code == 200

@@ -62,9 +62,12 @@ class ApiProcess:
                 if answer.status_code == httpx.codes.OK:
                     return
 
-    async def kill(self) -> None:
+    def kill(self) -> None:
         """End it as a crash would."""
-        await self.end(signal.SIGKILL)
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+        self._process = None
 
     async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it and wait."""
