@@ -1,0 +1,171 @@
+"""What benchmarks share: an installation of their own, durable, and the machine's name."""
+
+import asyncio
+import contextlib
+import os
+import platform
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from app.core.database import Database, PoolLimits
+from app.core.servers import PostgresServer, ValkeyServer
+from app.core.servers.local import free_port
+from app.seed import make_demo_key, seed_demo
+from db.migrate import migrate
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One API process and one worker, with default settings, and who may use them."""
+
+    port: int
+    organization: str
+    key: str
+    database_url: str
+    admin_url: str
+    redis_url: str
+    environment: dict[str, str]
+    processes: dict[str, int]
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return what each process, its children included, has used so far."""
+        return {name: _cpu(pid) for name, pid in self.processes.items()}
+
+
+@asynccontextmanager
+async def installed() -> AsyncIterator[Installation]:
+    """Start servers, migrate, seed, serve and work; stop all of it afterwards."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
+        postgres = servers.enter_context(PostgresServer(Path(folder) / "postgres"))
+        valkey = servers.enter_context(ValkeyServer(Path(folder) / "valkey"))
+        password = secrets.token_urlsafe(16)
+        admin_url = postgres.url("exchequer")
+        url = postgres.url("exchequer", "exchequer", password)
+        connection = await asyncpg.connect(postgres.url("postgres"))
+        await connection.execute("create database exchequer")
+        await connection.close()
+        await migrate(admin_url, app_url=url)
+        database = await Database.connect(url, PoolLimits(min_size=1, max_size=2))
+        demo = await seed_demo(database)
+        key = await make_demo_key(database, demo.project_id)
+        await database.close()
+        port = free_port()
+        environment = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "REDIS_URL": valkey.url(),
+            "PORT": str(port),
+            "EXCHEQUER_LOG_LEVEL": "warning",
+        }
+        command = [sys.executable, "-m", "app.cli"]
+        started = [
+            await asyncio.create_subprocess_exec(*command, name, env=environment)
+            for name in ("serve", "worker")
+        ]
+        try:
+            await _until_ready(port)
+            yield Installation(
+                port,
+                str(demo.organization_id),
+                key,
+                url,
+                admin_url,
+                valkey.url(),
+                environment,
+                {
+                    "serve": started[0].pid,
+                    "worker": started[1].pid,
+                    "postgres": postgres.pid,
+                    "valkey": valkey.pid,
+                },
+            )
+        finally:
+            for process in started:
+                process.terminate()
+            for process in started:
+                await process.wait()
+
+
+async def _until_ready(port: int) -> None:
+    async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            # Not listening yet.
+            with contextlib.suppress(httpx.TransportError):
+                response = await client.get(f"http://127.0.0.1:{port}/health")
+                if response.json()["redis"] == "up":
+                    return
+            await asyncio.sleep(0.1)
+
+
+def _cpu(pid: int) -> float:
+    """Return the CPU seconds of a process and all its children, those that ended included."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0
+    waiting = [pid]
+    while waiting:
+        each = waiting.pop()
+        # A child may end while we look: its parent counts it then.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            text = Path(f"/proc/{each}/stat").read_text("ascii")
+            total += sum(map(int, text.rpartition(")")[2].split()[11:15]))
+            for task in Path(f"/proc/{each}/task").iterdir():
+                waiting += map(int, (task / "children").read_text("ascii").split())
+    return total / ticks
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Return the figures of a series."""
+    cuts = statistics.quantiles(values, n=100)
+    return {
+        "samples": len(values),
+        "median": statistics.median(values),
+        "p95": cuts[94],
+        "p99": cuts[98],
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return on what it runs, and how busy that is."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607  # the developer's own git
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg(),
+    }
