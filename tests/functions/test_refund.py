@@ -249,19 +249,45 @@ async def test_last_drawn_is_refunded_first(
     ]
 
 
-async def test_what_no_grant_covered_counts_as_paid_without_end(
+@pytest.mark.parametrize(
+    ("category", "ends", "refund_ends"),
+    [
+        ("paid", None, None),
+        ("promotional", NOW + timedelta(days=10), NOW + timedelta(days=30)),
+        ("promotional", NOW + timedelta(days=90), NOW + timedelta(days=90)),
+    ],
+)
+async def test_what_no_grant_covered_is_of_the_kind_that_paid_it(
+    credits: Credits,
+    accounts: Accounts,
+    admin: Connection,
+    clock: Clock,
+    category: str,
+    ends: datetime | None,
+    refund_ends: datetime | None,
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(3, overdraft=10)
+    spent = await credits.deduct(account, 8 * CREDIT, "spent")
+    await top_up(credits, account, 7, "pays the debt", category=category, expires_at=ends)
+    # Nothing more is owed, so this one paid nothing.
+    await top_up(credits, account, 1, "pays no debt", category="promotional")
+    row = await credits.refund(account, "k", version=spent.version, amount=5 * CREDIT)
+    assert await given(admin, row) == [(category, 5, 5, refund_ends)]
+
+
+async def test_what_nobody_has_paid_yet_is_promotional_for_thirty_days(
     credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
 ) -> None:
     await clock.set(NOW)
     account = await accounts.open(overdraft=10)
-    ends = NOW + timedelta(days=60)
-    await top_up(credits, account, 3, "g", category="promotional", expires_at=ends)
     spent = await credits.deduct(account, 8 * CREDIT, "spent")
-    await top_up(credits, account, 5, "pays the debt")
-    first = await credits.refund(account, "1", version=spent.version, amount=4 * CREDIT)
-    rest = await credits.refund(account, "2", version=spent.version)
-    assert await given(admin, first) == [("paid", 4, 4, None)]
-    assert await given(admin, rest) == [("paid", 1, 1, None), ("promotional", 3, 3, ends)]
+    row = await credits.refund(account, "k", version=spent.version, amount=5 * CREDIT)
+    # It pays what is owed at once; nothing of it is left.
+    assert await given(admin, row) == [("promotional", 5, 0, NOW + timedelta(days=30))]
+    assert figures(row.balance) == (0, 0, 3 * CREDIT)
+    rest = await credits.refund(account, "rest", version=spent.version)
+    assert figures(rest.balance) == (0, 0, 0)
 
 
 async def test_refund_pays_debt_first(

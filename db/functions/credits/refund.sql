@@ -1,8 +1,8 @@
 -- credits.refund: give back what a call was charged, as new grants.
 --
 -- Of the category of what was drawn, the last drawn first, ending at the later of the
--- old expiry and 30 days from now. What no grant had covered counts as paid, without
--- end. The refunds of one consumption never exceed what it was charged. Used credits
+-- old expiry and 30 days from now. What no grant had covered was paid by the first that
+-- arrived after it and paid debt; if none has, it is promotional, for 30 days. The refunds of one consumption never exceed what it was charged. Used credits
 -- stay used: a refund does not rewrite the period.
 --
 -- locks     the account
@@ -130,7 +130,8 @@ end
 $$;
 
 -- Which categories the next part of a refund falls into, and how long each lasted:
--- counted from the last credit drawn backwards, past what was refunded before.
+-- counted from the last credit drawn backwards, past what was refunded before. An end of
+-- -infinity is none of its own: the 30 days of every refund apply.
 create or replace function credits._refund_parts(
     p_of credits.transactions,
     p_refunded bigint,
@@ -162,11 +163,24 @@ as $$
         from line as l
     )
     select
-        coalesce(g.category, 'paid'),
+        coalesce(g.category, 'promotional'),
         sum(t.amount)::bigint,
-        case when bool_and(g.expires_at is not null) then max(g.expires_at) end
+        case when bool_and(g.expires_at is not null or g.id is null)
+            then coalesce(max(g.expires_at), '-infinity') end
     from taken as t
-    left join credits.grants as g on g.account_id = p_of.account_id and g.id = t.grant_id
+    left join lateral (
+        select b.grant_id
+        from credits.transactions as b
+        where t.grant_id is null
+            and b.account_id = p_of.account_id
+            and b.version > p_of.version
+            and b.amount > 0
+            and b.drawn_grant_ids is not null
+        order by b.version
+        limit 1
+    ) as payer on true
+    left join credits.grants as g
+        on g.account_id = p_of.account_id and g.id = coalesce(t.grant_id, payer.grant_id)
     where t.amount > 0
     group by 1
     order by 1
