@@ -171,8 +171,9 @@ class RefundExceedsSettled(RefusalInterface):
     refundable: Credits = strawberry.field(description="What can still be refunded.")
 
 
-# What any mutation on an organization may answer.
-Common = Forbidden | ScopeRequired | NotFound | InvalidInput | DuplicateRequest | Busy
+# What any mutation on an account may answer; and any that gives, takes back or sets terms.
+OfSpending = BalanceNotFound | Forbidden | NotFound | InvalidInput | Busy
+OfGiving = BalanceNotFound | Forbidden | ScopeRequired | NotFound | InvalidInput | Busy
 
 TYPES: dict[str, type[RefusalInterface]] = {
     entry.code: globals()[entry.type]

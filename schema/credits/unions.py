@@ -18,33 +18,22 @@ from schema.credits.results import (
 )
 from schema.refusals import (
     BalanceLimit,
-    BalanceNotFound,
-    Busy,
     DuplicateRequest,
-    Forbidden,
     GrantNotFound,
     InsufficientCredits,
-    InvalidInput,
-    NotFound,
+    OfGiving,
+    OfSpending,
     RefundExceedsSettled,
     ReservationExpired,
     ReservationNotFound,
     ReservationReleased,
     ReservationSettled,
-    ScopeRequired,
     SettleAmountImplausible,
     TransactionNotFound,
 )
 
 ReserveCreditsResult = Annotated[
-    ReserveCreditsSuccess
-    | InsufficientCredits
-    | DuplicateRequest
-    | BalanceNotFound
-    | Forbidden
-    | NotFound
-    | InvalidInput
-    | Busy,
+    ReserveCreditsSuccess | InsufficientCredits | DuplicateRequest | OfSpending,
     strawberry.union("ReserveCreditsResult", description="What came of it."),
 ]
 ExtendReservationResult = Annotated[
@@ -54,11 +43,7 @@ ExtendReservationResult = Annotated[
     | ReservationSettled
     | ReservationReleased
     | ReservationExpired
-    | BalanceNotFound
-    | Forbidden
-    | NotFound
-    | InvalidInput
-    | Busy,
+    | OfSpending,
     strawberry.union("ExtendReservationResult", description="What came of it."),
 ]
 SettleCreditsResult = Annotated[
@@ -68,58 +53,23 @@ SettleCreditsResult = Annotated[
     | ReservationReleased
     | SettleAmountImplausible
     | BalanceLimit
-    | BalanceNotFound
-    | Forbidden
-    | NotFound
-    | InvalidInput
-    | Busy,
+    | OfSpending,
     strawberry.union("SettleCreditsResult", description="What came of it."),
 ]
 ReleaseCreditsResult = Annotated[
-    ReleaseCreditsSuccess
-    | ReservationNotFound
-    | ReservationSettled
-    | BalanceNotFound
-    | Forbidden
-    | NotFound
-    | InvalidInput
-    | Busy,
+    ReleaseCreditsSuccess | ReservationNotFound | ReservationSettled | OfSpending,
     strawberry.union("ReleaseCreditsResult", description="What came of it."),
 ]
 DeductCreditsResult = Annotated[
-    DeductCreditsSuccess
-    | InsufficientCredits
-    | DuplicateRequest
-    | BalanceNotFound
-    | Forbidden
-    | NotFound
-    | InvalidInput
-    | Busy,
+    DeductCreditsSuccess | InsufficientCredits | DuplicateRequest | OfSpending,
     strawberry.union("DeductCreditsResult", description="What came of it."),
 ]
 GrantCreditsResult = Annotated[
-    GrantCreditsSuccess
-    | BalanceLimit
-    | DuplicateRequest
-    | BalanceNotFound
-    | Forbidden
-    | ScopeRequired
-    | NotFound
-    | InvalidInput
-    | Busy,
+    GrantCreditsSuccess | BalanceLimit | DuplicateRequest | OfGiving,
     strawberry.union("GrantCreditsResult", description="What came of it."),
 ]
 AdjustCreditsResult = Annotated[
-    AdjustCreditsSuccess
-    | InsufficientCredits
-    | BalanceLimit
-    | DuplicateRequest
-    | BalanceNotFound
-    | Forbidden
-    | ScopeRequired
-    | NotFound
-    | InvalidInput
-    | Busy,
+    AdjustCreditsSuccess | InsufficientCredits | BalanceLimit | DuplicateRequest | OfGiving,
     strawberry.union("AdjustCreditsResult", description="What came of it."),
 ]
 RefundCreditsResult = Annotated[
@@ -129,35 +79,14 @@ RefundCreditsResult = Annotated[
     | TransactionNotFound
     | BalanceLimit
     | DuplicateRequest
-    | BalanceNotFound
-    | Forbidden
-    | ScopeRequired
-    | NotFound
-    | InvalidInput
-    | Busy,
+    | OfGiving,
     strawberry.union("RefundCreditsResult", description="What came of it."),
 ]
 VoidGrantResult = Annotated[
-    VoidGrantSuccess
-    | GrantNotFound
-    | BalanceLimit
-    | DuplicateRequest
-    | BalanceNotFound
-    | Forbidden
-    | ScopeRequired
-    | NotFound
-    | InvalidInput
-    | Busy,
+    VoidGrantSuccess | GrantNotFound | BalanceLimit | DuplicateRequest | OfGiving,
     strawberry.union("VoidGrantResult", description="What came of it."),
 ]
 ForgiveOverageResult = Annotated[
-    ForgiveOverageSuccess
-    | DuplicateRequest
-    | BalanceNotFound
-    | Forbidden
-    | ScopeRequired
-    | NotFound
-    | InvalidInput
-    | Busy,
+    ForgiveOverageSuccess | DuplicateRequest | OfGiving,
     strawberry.union("ForgiveOverageResult", description="What came of it."),
 ]
