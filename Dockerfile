@@ -21,6 +21,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY db ./db
 COPY schema ./schema
+# The documents that a client may name by their digest.
+COPY frontend-contract/operations ./frontend-contract/operations
 # Never a wheel: the application reads its SQL, seeds and pages beside its source.
 # From the development requirements it takes the hash of the build back-end, nothing else.
 RUN uv pip install --no-cache --no-deps --build-constraints requirements-dev.txt --editable .

@@ -7,9 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.refusals import CATALOGUE
@@ -98,6 +99,29 @@ class RequestContext:
 
 # Paths that are labels of a metric; whatever else is asked for cannot grow it.
 _COUNTED = frozenset({"/graphql", "/health", "/health/ready", "/health/live", "/metrics"})
+
+
+class Beside:
+    """Serves one path by an application of its own, beside the framework.
+
+    A slash too many leads to the right path, as the framework does it for its own.
+    """
+
+    def __init__(self, app: ASGIApp, *, path: str, application: ASGIApp) -> None:
+        self._app = app
+        self._path = path
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(self._path):
+            await self._app(scope, receive, send)
+        elif scope["path"] == self._path:
+            await self._application(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == self._path + "/":
+            await RedirectResponse(URL(scope=scope).replace(path=self._path))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class CodedErrors:

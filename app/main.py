@@ -19,13 +19,15 @@ from app.credits import Credits
 from app.credits.feed import Feed
 from app.credits.reads import CreditReads
 from app.health import health_routes
-from app.http import CodedErrors, RequestContext, coded_exception_handlers
+from app.http import Beside, CodedErrors, RequestContext, coded_exception_handlers
 from app.identity import Identity
 from app.settings import Settings
 from schema.build import make_schema
 from schema.context import Services
-from schema.edge import Edge
+from schema.edge import PATH, Edge
+from schema.engine import Engine, Limits
 
+CONTRACT = Path(__file__).parents[1] / "frontend-contract"
 STATIC = Path(__file__).parent / "static" / "graphiql"
 
 # GraphiQL talks to this server alone and runs no script that is written into the page.
@@ -55,6 +57,24 @@ def secret_of(settings: Settings) -> str:
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value()
     return "development only: production refuses to start without a key"
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return what answers GraphQL, with the documents of the contract prepared."""
+    operations = sorted((CONTRACT / "operations").glob("*.graphql"))
+    return Engine(
+        make_schema(),
+        Limits(
+            tokens=settings.graphql_tokens,
+            depth=settings.graphql_depth,
+            aliases=settings.graphql_aliases,
+            root_fields=settings.graphql_root_fields,
+            cost=settings.graphql_cost,
+        ),
+        introspection=settings.serves_graphiql,
+        trusted=[path.read_text(encoding="utf-8") for path in operations],
+        only_trusted=settings.trusted_documents_only and settings.environment == "production",
+    )
 
 
 def create_app(settings: Settings, database: Database) -> FastAPI:
@@ -104,26 +124,20 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         openapi_url=None,
         exception_handlers=coded_exception_handlers(),
     )
-    app.include_router(
-        Edge(
-            make_schema(
-                tokens=settings.graphql_tokens,
-                depth=settings.graphql_depth,
-                aliases=settings.graphql_aliases,
-                root_fields=settings.graphql_root_fields,
-                introspection=settings.serves_graphiql,
-            ),
-            services,
-            body_bytes=settings.request_body_bytes,
-            socket_operations=settings.socket_operations,
-            allowed_origins=settings.allowed_origins,
-            ide=_graphiql if settings.serves_graphiql else None,
-        )
+    edge = Edge(
+        make_engine(settings),
+        services,
+        body_bytes=settings.request_body_bytes,
+        socket_operations=settings.socket_operations,
+        allowed_origins=settings.allowed_origins,
+        ide=_graphiql if settings.serves_graphiql else None,
     )
     app.include_router(health_routes(database, bus, reads))
     if settings.serves_graphiql:
         app.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
-    # The last one added is the outermost.
+    # The last one added is the outermost. The edge is its own application: it does not pass
+    # through the framework's routing.
+    app.add_middleware(Beside, path=PATH, application=edge)
     app.add_middleware(CodedErrors)
     app.add_middleware(
         CORSMiddleware,

@@ -83,6 +83,14 @@ class Settings(BaseSettings):
     graphql_depth: int = Field(15, ge=3, le=100, description="Nesting of a document.")
     graphql_aliases: int = Field(30, ge=0, le=1000, description="Aliases of a document.")
     graphql_root_fields: int = Field(20, ge=1, le=1000, description="Root fields of a document.")
+    graphql_cost: int = Field(
+        5_000, ge=100, le=1_000_000, description="Objects a document may ask for, by page sizes."
+    )
+    trusted_documents_only: bool = Field(
+        default=False,
+        description="Run only the documents of frontend-contract/operations, but for keys with"
+        " the scope documents:any. Not in development.",
+    )
     graphiql: bool | None = Field(
         None, description="Serve GraphiQL and introspection. Unset: only in development."
     )

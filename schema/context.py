@@ -5,7 +5,6 @@ from typing import Any, cast
 from uuid import UUID
 
 from aiodataloader import DataLoader
-from strawberry.fastapi import BaseContext
 from strawberry.types import Info
 
 from app.core.idempotency import Idempotency
@@ -14,8 +13,8 @@ from app.credits import Actor, Balance, Credits
 from app.credits.feed import Feed
 from app.credits.reads import CreditReads
 from app.identity import Identity, Viewer
-from app.identity.rights import Operation, require
-from app.identity.viewer import ANONYMOUS
+from app.identity.rights import SCOPE_DOCUMENTS, Operation, require
+from app.identity.viewer import ANONYMOUS, ViewerKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,10 @@ class Services:
     rights_recheck_seconds: float = 30.0
 
 
-class Context(BaseContext):
+class Context:
     """One request's, or one socket's."""
 
     def __init__(self, services: Services, viewer: Viewer = ANONYMOUS) -> None:
-        super().__init__()
         self.services = services
         self.viewer = viewer
         self.secret: str | None = None
@@ -64,6 +62,11 @@ class Context(BaseContext):
         ]
         # The loader raises, to each who asked, what is an exception.
         return cast("list[Balance]", answers)
+
+    @property
+    def may_send_any_document(self) -> bool:
+        """Whether it may run what is no trusted document, where only those are accepted."""
+        return self.viewer.kind is ViewerKind.ADMIN or SCOPE_DOCUMENTS in self.viewer.scopes
 
     @property
     def actor(self) -> Actor:

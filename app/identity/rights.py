@@ -18,7 +18,8 @@ _ANYONE_KNOWN = frozenset({ViewerKind.ADMIN, ViewerKind.PROJECT_KEY, ViewerKind.
 
 SCOPE_GRANT = "credits:grant"
 SCOPE_KEYS = "keys:write"
-SCOPES = frozenset({SCOPE_GRANT, SCOPE_KEYS})
+SCOPE_DOCUMENTS = "documents:any"
+SCOPES = frozenset({SCOPE_GRANT, SCOPE_KEYS, SCOPE_DOCUMENTS})
 
 
 class Operation(StrEnum):

@@ -23,7 +23,8 @@ async def test_credit_balance(api: Api, tenants: Tenants) -> None:
     assert answered.body == {
         "data": {
             "creditBalance": whole(tenants, 2, granted="100", bonus="100", **untouched()),
-        }
+        },
+        "extensions": {"cost": {"requested": 1, "maximum": 5_000}},
     }
 
 

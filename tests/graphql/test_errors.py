@@ -71,7 +71,7 @@ async def test_a_fault_in_a_resolver_is_masked_and_logged(
         raise fault
 
     monkeypatch.setattr(Credits, "check_balance", fail)
-    monkeypatch.setattr("schema.build.log", Log())
+    monkeypatch.setattr("schema.errors.log", Log())
     variables = await requests.variables("creditBalance")
     answered = await api.run("creditBalance", variables)
     error = only_error(answered)

@@ -1,26 +1,29 @@
 """What makes a request cheap: documents are kept, and no thread is started for it."""
 
 import threading
-from functools import _CacheInfo
 
 import anyio.to_thread
+import graphql
 import pytest
-from strawberry.extensions.parser_cache import _get_parse_cache
-from strawberry.extensions.validation_cache import _get_validate_cache
 
-from schema.build import _DOCUMENTS_KEPT
+from schema import documents
 from tests.support.api import Api, document, unique
 from tests.support.callers import Caller
 
 
-def parsed() -> _CacheInfo:
-    info: _CacheInfo = _get_parse_cache(_DOCUMENTS_KEPT).cache_info()  # type: ignore[attr-defined]
-    return info
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the texts that are validated from here on."""
+    texts: list[str] = []
+    validate = graphql.validate
 
+    def spy(*arguments: object, **options: object) -> object:
+        source = arguments[1].loc.source  # type: ignore[attr-defined]
+        texts.append(source.body)
+        return validate(*arguments, **options)  # type: ignore[arg-type]
 
-def validated() -> _CacheInfo:
-    info: _CacheInfo = _get_validate_cache(_DOCUMENTS_KEPT).cache_info()  # type: ignore[attr-defined]
-    return info
+    monkeypatch.setattr(documents, "validate", spy)
+    return texts
 
 
 def fresh() -> str:
@@ -28,52 +31,60 @@ def fresh() -> str:
     return f"query {unique('q').replace('-', '_')} {{ __typename }}"
 
 
-async def test_a_document_is_parsed_and_validated_once(site: Api) -> None:
+async def test_a_document_is_validated_once(site: Api, prepared: list[str]) -> None:
     query = fresh()
-    before = parsed(), validated()
     for _ in range(20):
         assert (await site.send(query)).data == {"__typename": "Query"}
-    after = parsed(), validated()
-    for first, last in zip(before, after, strict=True):
-        assert (last.misses - first.misses, last.hits - first.hits) == (1, 19)
+    assert prepared == [query]
 
 
-async def test_variables_and_callers_share_a_document(site: Api) -> None:
-    query = document("projects")
-    await site.send(query)
-    before = validated()
+async def test_what_the_contract_has_is_never_validated_again(
+    site: Api, prepared: list[str]
+) -> None:
     for first in range(1, 6):
-        await site.send(query, {"first": first})
-        await site.send(query, {"first": first}, Caller.ANONYMOUS)
-    after = validated()
-    assert (after.misses - before.misses, after.hits - before.hits) == (0, 10)
+        await site.send(document("projects"), {"first": first})
+        await site.send(document("projects"), {"first": first}, Caller.ANONYMOUS)
+    assert prepared == []
 
 
-async def test_an_invalid_document_is_validated_once_and_refused_each_time(site: Api) -> None:
+async def test_variables_and_callers_share_a_document(site: Api, prepared: list[str]) -> None:
+    query = f"{document('projects')} # {unique()}"
+    for first in range(1, 6):
+        assert (await site.send(query, {"first": first})).code == "OK"
+        assert (await site.send(query, {"first": first}, Caller.ANONYMOUS)).code != "OK"
+    assert prepared == [query]
+
+
+async def test_an_invalid_document_is_validated_once_and_refused_each_time(
+    site: Api, prepared: list[str]
+) -> None:
     query = fresh().replace("__typename", "nothing")
-    before = validated()
     ids = set()
     for _ in range(5):
         answered = await site.send(query)
         assert answered.code == "GRAPHQL_INVALID"
         ids.add(answered.body["errors"][0]["extensions"]["requestId"])
-    after = validated()
-    assert (after.misses - before.misses, after.hits - before.hits) == (1, 4)
+    assert prepared == [query]
     # What is kept is not the answer: each has the id of its own request.
     assert len(ids) == 5
 
 
-async def test_a_document_that_cannot_be_parsed_is_not_kept(site: Api) -> None:
-    query = fresh() + "{"
-    before = parsed()
+async def test_the_documents_that_are_kept_are_bounded(
+    site: Api, prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "_KEPT", 3)
+    queries = [fresh() for _ in range(4)]
+    for query in (*queries, *queries[1:], queries[0]):
+        assert (await site.send(query)).code == "OK"
+    # The fifth time the oldest was gone; what was kept served the three between.
+    assert prepared == [*queries, queries[0]]
+
+
+async def test_a_long_document_is_read_each_time(site: Api, prepared: list[str]) -> None:
+    query = fresh() + "#" * documents._LONGEST
     for _ in range(3):
-        assert (await site.send(query)).code == "GRAPHQL_INVALID"
-    assert parsed().currsize == before.currsize
-    assert parsed().misses - before.misses == 3
-
-
-async def test_the_documents_that_are_kept_are_bounded() -> None:
-    assert (parsed().maxsize, validated().maxsize) == (_DOCUMENTS_KEPT, _DOCUMENTS_KEPT)
+        assert (await site.send(query)).code == "OK"
+    assert prepared == [query] * 3
 
 
 async def test_servers_with_other_limits_do_not_share_their_verdicts(
@@ -98,6 +109,8 @@ async def test_a_request_starts_no_thread(site: Api, monkeypatch: pytest.MonkeyP
         "createProject", {"input": {"slug": slug, "name": "x", "idempotencyKey": unique()}}
     )
     assert made.code == "OK"
-    response = await site.http.get("/graphql", params={"query": fresh()})
-    assert response.json() == {"data": {"__typename": "Query"}}
+    response = await site.http.get(
+        "/graphql", params={"query": fresh()}, headers={"graphql-require-preflight": "1"}
+    )
+    assert response.json()["data"] == {"__typename": "Query"}
     assert set(threading.enumerate()) == before

@@ -56,8 +56,9 @@ async def test_the_file_of_the_page_is_under_the_same_policy(site: Api) -> None:
 
 
 async def test_a_query_in_the_address_is_answered_instead_of_the_page(site: Api) -> None:
-    response = await site.http.get("/graphql", params={"query": "{ __typename }"}, headers=BROWSER)
-    assert response.json() == {"data": {"__typename": "Query"}}
+    headers = BROWSER | {"graphql-require-preflight": "1"}
+    response = await site.http.get("/graphql", params={"query": "{ __typename }"}, headers=headers)
+    assert response.json()["data"] == {"__typename": "Query"}
 
 
 @pytest.mark.parametrize(

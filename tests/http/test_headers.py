@@ -88,7 +88,7 @@ async def test_a_fault_is_answered_with_a_code_and_an_id(
     logged: list[tuple[str, str, str]] = []
     monkeypatch.setattr("app.http.log", Log())
     # In the edge itself: beyond all that catches what resolvers raise.
-    monkeypatch.setattr("schema.edge._negotiate", fail)
+    monkeypatch.setattr("schema.edge.negotiate", fail)
     response = await ask(site, "POST", "/graphql", json={"query": "{ __typename }"})
     assert response.status_code == 500
     assert {name: response.headers[name] for name in SAFE} == SAFE

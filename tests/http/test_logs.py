@@ -107,7 +107,7 @@ async def test_a_request_is_one_line_with_its_id_and_without_its_query(process: 
     response = await process.http.get(
         "/graphql",
         params={"query": "{ __typename }", "secret": "in-the-query-string"},
-        headers={"x-request-id": REQUEST_ID},
+        headers={"x-request-id": REQUEST_ID, "graphql-require-preflight": "1"},
     )
     [line] = await process.about(REQUEST_ID)
     assert response.headers["x-request-id"] == REQUEST_ID

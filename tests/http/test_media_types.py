@@ -75,7 +75,7 @@ async def test_the_client_is_served_what_it_likes_best(
 ) -> None:
     response = await post(site, accept, query=QUERY)
     assert (response.status_code, response.headers["content-type"]) == (200, served)
-    assert response.json() == {"data": {"projects": {"nodes": []}}}
+    assert response.json()["data"] == {"projects": {"nodes": []}}
 
 
 async def test_several_accept_headers_are_one(site: Api) -> None:
@@ -102,7 +102,7 @@ async def test_json_is_taken(kind: str, site: Api) -> None:
     response = await site.http.post(
         "/graphql", content=b'{"query": "{ __typename }"}', headers=headers
     )
-    assert response.json() == {"data": {"__typename": "Query"}}
+    assert response.json()["data"] == {"__typename": "Query"}
 
 
 @pytest.mark.parametrize("kind", NOT_TAKEN)
@@ -192,7 +192,7 @@ async def test_without_one_operation_to_run_a_request_is_malformed(
 async def test_one_of_several_operations_runs_by_its_name(site: Api) -> None:
     query = "query A { a: __typename } query B { b: __typename }"
     response = await post(site, JSON, query=query, operationName="B")
-    assert response.json() == {"data": {"b": "Query"}}
+    assert response.json()["data"] == {"b": "Query"}
     # An empty name is a name, of none.
     response = await post(site, JSON, query="query A { a: __typename }", operationName="")
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"

@@ -11,7 +11,10 @@ from tests.support.api import Api, unique
 from tests.support.callers import Caller
 
 LIMIT = 262_144
-OK = {"data": {"__typename": "Query"}}
+OK = {
+    "data": {"__typename": "Query"},
+    "extensions": {"cost": {"requested": 0, "maximum": 5_000}},
+}
 
 MALFORMED = {
     "nothing": b"",
@@ -191,7 +194,10 @@ async def test_queries_may_be_sent_by_get(site: Api) -> None:
         "extensions": "{}",
     }
     response = await site.http.get("/graphql", params=params, headers=site.headers())
-    assert response.json() == {"data": {"projects": {"nodes": []}}}
+    assert response.json() == {
+        "data": {"projects": {"nodes": []}},
+        "extensions": {"cost": {"requested": 2, "maximum": 5_000}},
+    }
 
 
 @pytest.mark.parametrize(

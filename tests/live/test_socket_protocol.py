@@ -7,7 +7,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -149,7 +148,7 @@ async def test_silence_instead_of_a_first_message_is_closed_4408(
     live: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Ten seconds is what production waits; here as many milliseconds.
-    monkeypatch.setattr("schema.edge.timedelta", lambda seconds: timedelta(milliseconds=seconds))
+    monkeypatch.setattr("schema.sockets.INIT_SECONDS", 0.01)
     assert await _closing_code(await live()) == 4408
 
 

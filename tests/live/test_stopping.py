@@ -136,7 +136,7 @@ async def test_a_reader_that_does_not_read_for_long_is_left(
         "Cancel 0 running task(s), timeout graceful shutdown exceeded",
     )
     # A minute, as a moment.
-    monkeypatch.setattr("schema.streams._SEND_SECONDS", 0.2)
+    monkeypatch.setattr(f"schema.{'events' if events else 'sockets'}.SEND_SECONDS", 0.2)
     server = await live()
     account = await accounts.open(10)
     async with server.socket() as reads:

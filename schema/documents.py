@@ -1,0 +1,170 @@
+"""Documents: parsed, validated and costed once, then known by the digest of their text.
+
+Trusted documents, those of the contract, are prepared at start and always kept; of what
+else is sent, the latest few hundred are. A document that is wrong is kept as well: being
+told so again costs no validation.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    ValidationRule,
+    VariableNode,
+    Visitor,
+    parse,
+    specified_rules,
+    validate,
+    visit,
+)
+from graphql.execution.collect_fields import FragmentDetails
+
+from schema.cost import Cost, cost_of
+
+_KEPT = 256
+# What is longer is read each time: so what is kept has a bound in bytes as well.
+_LONGEST = 65_536
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """One operation of a valid document, ready to run."""
+
+    digest: str
+    name: str | None
+    type: OperationType
+    node: OperationDefinitionNode
+    fragment_definitions: dict[str, FragmentDefinitionNode]
+    fragments: dict[str, FragmentDetails]
+    cost: Cost
+    # What each selection collects, filled by the first run; None where variables decide it.
+    collected: dict[object, object] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """What became of a text: its operations, or why it is none."""
+
+    digest: str
+    errors: tuple[GraphQLError, ...]
+    operations: tuple[Operation, ...]
+
+    def operation(self, name: str | None) -> Operation | None:
+        """Return the operation of a name, or the only one where none is named."""
+        if name is None:
+            return self.operations[0] if len(self.operations) == 1 else None
+        return next((each for each in self.operations if each.name == name), None)
+
+
+class Documents:
+    """Knows documents by the digest of their text."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        rules: Iterable[type[ValidationRule]],
+        *,
+        tokens: int,
+        suggest: bool = True,
+    ) -> None:
+        self._schema = schema
+        self._rules = (*specified_rules, *rules)
+        self._tokens = tokens
+        self._suggest = suggest
+        self._trusted: dict[str, Document] = {}
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+
+    def trust(self, text: str) -> Document:
+        """Prepare a document that may be asked for by its digest."""
+        document = self._prepare(text, digest_of(text))
+        self._trusted[document.digest] = document
+        return document
+
+    def trusted(self, digest: str) -> Document | None:
+        """Return a trusted document."""
+        return self._trusted.get(digest)
+
+    def read(self, text: str) -> Document:
+        """Return a document, prepared now or known from before."""
+        digest = digest_of(text)
+        known = self._trusted.get(digest) or self._kept.get(digest)
+        if known is None:
+            known = self._prepare(text, digest)
+            if len(text) > _LONGEST:
+                return known
+            self._kept[digest] = known
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        elif digest in self._kept:
+            self._kept.move_to_end(digest)
+        return known
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _prepare(self, text: str, digest: str) -> Document:
+        try:
+            document = parse(text, max_tokens=self._tokens)
+        except GraphQLError as error:
+            return Document(digest, (error.with_traceback(None),), ())
+        if not any(isinstance(node, OperationDefinitionNode) for node in document.definitions):
+            # There is nothing to run: which is said before what is wrong with the rest.
+            return Document(digest, (), ())
+        errors = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
+        if errors:
+            return Document(digest, tuple(errors), ())
+        return Document(digest, (), tuple(self._operations(document, digest)))
+
+    def _operations(self, document: DocumentNode, digest: str) -> Iterable[Operation]:
+        fragments = {
+            node.name.value: node
+            for node in document.definitions
+            if isinstance(node, FragmentDefinitionNode)
+        }
+        is_fixed = not _depends_on_variables(document)
+        for node in document.definitions:
+            if isinstance(node, OperationDefinitionNode):
+                yield Operation(
+                    digest,
+                    None if node.name is None else node.name.value,
+                    node.operation,
+                    node,
+                    fragments,
+                    {name: FragmentDetails(each, None) for name, each in fragments.items()},
+                    cost_of(self._schema, node, fragments),
+                    {} if is_fixed else None,
+                )
+
+
+def digest_of(text: str) -> str:
+    """Return the digest by which a text is known."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def manifest(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the digest of each document, by its name."""
+    return {name: digest_of(text) for name, text in sorted(texts.items())}
+
+
+def _depends_on_variables(document: DocumentNode) -> bool:
+    """Say whether which fields are selected depends on a request's variables."""
+    found = False
+
+    class Directives(Visitor):
+        def enter_directive(self, node: DirectiveNode, *_: object) -> None:
+            nonlocal found
+            found = found or any(
+                isinstance(argument.value, VariableNode) for argument in node.arguments or ()
+            )
+
+    visit(document, Directives())
+    return found

@@ -1,0 +1,253 @@
+"""graphql-transport-ws: many operations over one socket.
+
+The protocol is that of the npm package `graphql-ws`. A socket believes no key and no reader
+for ever: each operation asks for the key again, and who takes nothing for a minute is left.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+from strawberry.http.websocket_origin import is_same_origin, normalize_origin
+
+from app.core.database import Unavailable
+from app.core.refusals import Refusal
+from app.core.telemetry import log
+from schema.context import Context
+from schema.engine import Engine
+from schema.protocol import RequestRefused, bearer_of, check_request, headers_of
+
+PROTOCOL = "graphql-transport-ws"
+# Longer than the server's pings take to fail (app.start).
+SEND_SECONDS = 60.0
+INIT_SECONDS = 10.0
+
+_MESSAGES = frozenset({"connection_init", "ping", "pong", "subscribe", "complete"})
+
+
+class _Closed(Exception):  # noqa: N818  # not an error: what a socket is closed for
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(code, reason)
+
+
+class Socket:
+    """One socket, from its handshake to its end."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        context: Context,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        operations: int,
+        allowed_origins: frozenset[str],
+    ) -> None:
+        self._engine = engine
+        self._context = context
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._limit = operations
+        self._allowed_origins = allowed_origins
+        self._headers = headers_of(scope)
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._is_open = False
+        self._is_initialised = False
+
+    async def serve(self) -> None:
+        """Serve it until either side ends it."""
+        await self._receive()
+        if not self._is_of_an_allowed_origin():
+            await self._send({"type": "websocket.close", "code": 4403, "reason": "Forbidden"})
+            return
+        is_ours = PROTOCOL in self._scope.get("subprotocols", ())
+        await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL if is_ours else None})
+        self._is_open = True
+        try:
+            if not is_ours:
+                raise _Closed(4406, "Subprotocol not acceptable")  # noqa: TRY301
+            await self._greet()
+            while True:
+                self._handle(await self._next())
+        except _Closed as closed:
+            await self._close(closed.code, closed.reason)
+        finally:
+            await self._end()
+
+    # The way in.
+
+    async def _next(self) -> dict[str, Any]:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            self._is_open = False
+            raise _Closed(1000, "")
+        text = event.get("text")
+        if text is None:
+            raise _Closed(4400, "WebSocket message type must be text")
+        try:
+            message = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise _Closed(4400, "WebSocket message must be valid JSON") from error
+        if not isinstance(message, dict) or message.get("type") not in _MESSAGES:
+            raise _Closed(4400, "Not a message of graphql-transport-ws")
+        return message
+
+    async def _greet(self) -> None:
+        """Wait for the first message; a ping may come before it."""
+        try:
+            async with asyncio.timeout(INIT_SECONDS):
+                while (message := await self._next())["type"] != "connection_init":
+                    self._handle(message)
+        except TimeoutError as error:
+            raise _Closed(4408, "Connection initialisation timeout") from error
+        params = message.get("payload")
+        if params is not None and not isinstance(params, dict):
+            raise _Closed(4400, "Invalid connection init payload")
+        await self._sign_in(params or {})
+        self._is_initialised = True
+        await self._tell({"type": "connection_ack"})
+
+    async def _sign_in(self, params: Mapping[str, Any]) -> None:
+        sent = params.get("Authorization", params.get("authorization"))
+        header = self._headers.get("authorization")
+        try:
+            await self._context.sign_in(bearer_of(sent if isinstance(sent, str) else header))
+        except (Refusal, RequestRefused) as refused:
+            told = RequestRefused(refused.code).error["message"]
+            raise _Closed(4403, f"Forbidden: {told}") from refused
+        except Unavailable as error:
+            raise _Closed(1013, "The database cannot be reached. Try again later.") from error
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        kind, name = message["type"], message.get("id")
+        if kind == "connection_init":
+            raise _Closed(4429, "Too many initialisation requests")
+        if kind == "ping":
+            self._start("", self._tell({"type": "pong"}))
+        elif kind in ("subscribe", "complete") and not isinstance(name, str):
+            raise _Closed(4400, "Not a message of graphql-transport-ws")
+        elif kind == "complete":
+            if (running := self._operations.pop(str(name), None)) is not None:
+                running.cancel()
+        elif kind == "subscribe":
+            self._subscribe(str(name), message.get("payload"))
+
+    def _subscribe(self, name: str, payload: object) -> None:
+        if not self._is_initialised:
+            raise _Closed(4401, "Unauthorized")
+        try:
+            request = check_request(payload)
+        except RequestRefused as refused:
+            raise _Closed(4400, "Not a message of graphql-transport-ws") from refused
+        if request.get("query") is None and not (
+            request.get("documentId") or request.get("extensions")
+        ):
+            raise _Closed(4400, "Not a message of graphql-transport-ws")
+        if name in self._operations:
+            raise _Closed(4409, f"Subscriber for {name} already exists")
+        if len(self._operations) >= self._limit:
+            beyond = RequestRefused("BUSY").error
+            beyond["message"] = f"A socket carries at most {self._limit} operations."
+            beyond["extensions"]["limit"] = self._limit
+            self._start("", self._tell({"id": name, "type": "error", "payload": [beyond]}))
+            return
+        self._operations[name] = self._start(name, self._run(name, request))
+
+    def _start(self, name: str, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=f"socket-operation {name}")
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
+        return task
+
+    # The way out.
+
+    async def _run(self, name: str, request: Mapping[str, Any]) -> None:
+        try:
+            last = await self._answer(name, request)
+        except RequestRefused as refused:
+            last = {"id": name, "type": "error", "payload": [refused.error]}
+        except Refusal as refusal:
+            # The key was good when the socket opened; it may have been revoked since.
+            last = {"id": name, "type": "error", "payload": [RequestRefused(refusal.code).error]}
+        except Unavailable:
+            last = {"id": name, "type": "error", "payload": [RequestRefused("UNAVAILABLE").error]}
+        # Its name is free before its end is told.
+        if self._operations.get(name) is asyncio.current_task():
+            del self._operations[name]
+        await self._tell(last)
+
+    async def _answer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        await self._context.renew()
+        document = self._engine.document(request, self._context)
+        if document.errors:
+            errors = self._engine.refused(document.errors)["errors"]
+            return {"id": name, "type": "error", "payload": errors}
+        operation = self._engine.operation(document, request.get("operationName"))
+        payloads = self._engine.subscribe(operation, request.get("variables"), self._context)
+        async with aclosing(payloads):
+            async for payload in payloads:
+                if "data" not in payload:
+                    return {"id": name, "type": "error", "payload": payload["errors"]}
+                await self._tell({"id": name, "type": "next", "payload": payload})
+                if not self._is_open:
+                    break
+        return {"id": name, "type": "complete"}
+
+    async def _tell(self, message: dict[str, Any]) -> None:
+        if not self._is_open:
+            return
+        text = orjson.dumps(message).decode()
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send({"type": "websocket.send", "text": text})
+        except TimeoutError:
+            # The server's pings have failed by now, but it waits for the bytes to go out.
+            log.warning("socket.not_read", operations=len(self._operations))
+            for task in self._operations.values():
+                if task is not asyncio.current_task():
+                    task.cancel()
+            self._is_open = False
+        except (RuntimeError, OSError):
+            # It was closed while this was on its way.
+            self._is_open = False
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._is_open:
+            self._is_open = False
+            with contextlib.suppress(RuntimeError, OSError):
+                # A reason has room for 123 bytes.
+                await self._send(
+                    {
+                        "type": "websocket.close",
+                        "code": code,
+                        "reason": reason.encode()[:123].decode(errors="ignore"),
+                    }
+                )
+
+    async def _end(self) -> None:
+        running = list(self._operations.values())
+        self._operations.clear()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _is_of_an_allowed_origin(self) -> bool:
+        origin = self._headers.get("origin")
+        return (
+            origin is None
+            or "*" in self._allowed_origins
+            or normalize_origin(origin) in self._allowed_origins
+            or is_same_origin(origin, self._headers.get("host"))
+        )
+
+
+# A task that nobody holds may be collected while it runs.
+_TASKS: set[asyncio.Task[None]] = set()
