@@ -22,7 +22,7 @@ def not_written_down(old: str, new: str, changelog: str) -> list[str]:
     before, after = build_schema(old), build_schema(new)
     unreleased = _unreleased(changelog)
     broken = [change.description for change in find_breaking_changes(before, after)]
-    dangerous = []
+    dangerous: list[str] = []
     for change in find_dangerous_changes(before, after):
         kind = broken if change.type.name == BREAKING_TOO else dangerous
         kind.append(change.description)

@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.live import LIMIT_SECONDS
+import httpx
+
+from tests.support.live import LIMIT_SECONDS, LiveServer, until
 from tests.support.peers import missing
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 
+METRIC = "exchequer_feed_subscribers{"
 _ANSWERS = ("done", "failed")
 
 
@@ -93,3 +96,23 @@ async def client(script: str) -> AsyncIterator[Client]:
                 process.kill()
                 await process.wait()
             await following
+
+
+async def next_of(running: Client, operation: str) -> Any:
+    """Return the only root field of the next result of an operation."""
+    [result] = await running.told(f"{operation} next")
+    assert "errors" not in result, result
+    [value] = result["data"].values()
+    return value
+
+
+async def subscribers_are(server: LiveServer, count: int) -> None:
+    """Wait until the server's metrics say that it has so many subscriptions."""
+
+    async def told() -> bool:
+        answer = await http.get(f"http://127.0.0.1:{server.port}/metrics")
+        lines = [line for line in answer.text.splitlines() if line.startswith(METRIC)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines) == count
+
+    async with httpx.AsyncClient(trust_env=False) as http:
+        await until(told, f"{count} subscriptions")
