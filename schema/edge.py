@@ -18,6 +18,7 @@ from strawberry.http.websocket_origin import normalize_allowed_origins
 from app.core.database import Unavailable
 from app.core.refusals import Refusal
 from schema.context import Context, Services
+from schema.documents import Operation
 from schema.engine import Engine, Payload
 from schema.events import stream_events
 from schema.protocol import (
@@ -117,12 +118,15 @@ class Edge:
         else:
             raise RequestRefused("METHOD_NOT_ALLOWED", Allow="GET, POST")
         await context.sign_in(bearer_of(headers.get("authorization")))
-        document = self._engine.document(data, context)
-        if document.errors:
-            return await self._answer(
-                self._engine.refused(document.errors), media_type, receive, send
-            )
-        operation = self._engine.operation(document, data.get("operationName"))
+        try:
+            operation = self._engine.operation(data, context)
+        except RequestRefused as refused:
+            # A reader of events is told what a document lacks as the one result it gets.
+            if media_type != EVENTS:
+                raise
+            operation = {"errors": [refused.error]}
+        if not isinstance(operation, Operation):
+            return await self._answer(operation, media_type, receive, send)
         if operation.type is OperationType.MUTATION and method == "GET":
             raise RequestRefused("METHOD_NOT_ALLOWED", Allow="POST")
         variables = data.get("variables")

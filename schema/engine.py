@@ -64,7 +64,23 @@ class Engine:
         for text in trusted:
             self.documents.trust(text)
 
-    def document(self, data: Mapping[str, Any], context: Context) -> Document:
+    def operation(self, data: Mapping[str, Any], context: Context) -> Operation | Payload:
+        """Return the operation that a request asks for, or what is wrong with its document."""
+        document = self._document(data, context)
+        if document.errors:
+            return self.refused(document.errors)
+        name = data.get("operationName")
+        operation = document.operation(name)
+        if operation is not None:
+            return operation
+        if name is not None:
+            raise RequestRefused("BAD_REQUEST", f"The document has no operation {name!r}.")
+        raise RequestRefused(
+            "BAD_REQUEST",
+            "The document has no operation, or several: name one with `operationName`.",
+        )
+
+    def _document(self, data: Mapping[str, Any], context: Context) -> Document:
         """Return the document that a request names or brings."""
         text = data.get("query")
         named = _named(data)
@@ -84,18 +100,6 @@ class Engine:
         ):
             raise RequestRefused("DOCUMENT_NOT_TRUSTED")
         return document
-
-    def operation(self, document: Document, name: str | None) -> Operation:
-        """Return the operation that is to run."""
-        operation = document.operation(name)
-        if operation is not None:
-            return operation
-        if name is not None:
-            raise RequestRefused("BAD_REQUEST", f"The document has no operation {name!r}.")
-        raise RequestRefused(
-            "BAD_REQUEST",
-            "The document has no operation, or several: name one with `operationName`.",
-        )
 
     async def execute(
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Context

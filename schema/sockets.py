@@ -18,6 +18,7 @@ from app.core.database import Unavailable
 from app.core.refusals import Refusal
 from app.core.telemetry import log
 from schema.context import Context
+from schema.documents import Operation
 from schema.engine import Engine
 from schema.protocol import RequestRefused, bearer_of, check_request, headers_of
 
@@ -186,11 +187,9 @@ class Socket:
 
     async def _answer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
         await self._context.renew()
-        document = self._engine.document(request, self._context)
-        if document.errors:
-            errors = self._engine.refused(document.errors)["errors"]
-            return {"id": name, "type": "error", "payload": errors}
-        operation = self._engine.operation(document, request.get("operationName"))
+        operation = self._engine.operation(request, self._context)
+        if not isinstance(operation, Operation):
+            return {"id": name, "type": "error", "payload": operation["errors"]}
         payloads = self._engine.subscribe(operation, request.get("variables"), self._context)
         async with aclosing(payloads):
             async for payload in payloads:

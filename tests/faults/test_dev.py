@@ -123,7 +123,8 @@ def test_a_fresh_clone_serves_stops_and_resumes(clone: Path, tmp_path: Path) -> 
                 "spendable": "1020",
                 "version": 4,
             }
-        }
+        },
+        "extensions": {"cost": {"requested": 1, "maximum": 5000}},
     }
     family = first.family()
     assert len(family) > 3

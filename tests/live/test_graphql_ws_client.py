@@ -6,7 +6,6 @@ Nothing is looked at but what goes over the wire: what the client tells, and the
 import json
 import signal
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -322,11 +321,8 @@ async def test_a_client_that_asks_for_another_protocol_is_not_served(
 async def test_silence_instead_of_a_first_message_is_closed_4408_and_may_be_better_next_time(
     person: Client, live: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Ten seconds is what production waits. An edge that does not count them here, in as
-    # many milliseconds, is waited for as long as in production.
-    monkeypatch.setattr(
-        "schema.edge.timedelta", lambda seconds: timedelta(milliseconds=seconds), raising=False
-    )
+    # Ten seconds is what production waits.
+    monkeypatch.setattr("schema.sockets.INIT_SECONDS", 0.01)
     server = await live()
     options = {"lazy": False, "retry": True, "silent": True}
     await person("create", _endpoint(server), ADMIN_KEY, options)
