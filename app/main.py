@@ -18,12 +18,14 @@ from app.core.idempotency import Idempotency
 from app.credits import Credits
 from app.credits.feed import Feed
 from app.credits.reads import CreditReads
+from app.credits.shown import ShownCredits
 from app.health import health_routes
 from app.http import Beside, CodedErrors, RequestContext, coded_exception_handlers
 from app.identity import Identity
 from app.settings import Settings
 from schema.build import make_schema
 from schema.context import Services
+from schema.credits.hot import HOT_READS
 from schema.edge import PATH, Edge
 from schema.engine import Engine, Limits
 
@@ -74,6 +76,7 @@ def make_engine(settings: Settings) -> Engine:
         introspection=settings.serves_graphiql,
         trusted=[path.read_text(encoding="utf-8") for path in operations],
         only_trusted=settings.trusted_documents_only and settings.environment == "production",
+        hot_reads=HOT_READS,
     )
 
 
@@ -92,6 +95,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     services = Services(
         credits=credits,
         credit_reads=reads,
+        shown_credits=ShownCredits(database),
         identity=Identity(
             database,
             admin_key=None if admin_key is None else admin_key.get_secret_value(),

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
+import orjson
 import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
 from graphql.execution.execute import create_source_event_stream
@@ -14,6 +15,7 @@ from schema.context import Context
 from schema.documents import Document, Documents, Operation
 from schema.errors import coded
 from schema.execution import LeafExecutor, leaves_of
+from schema.hot import Bind, HotRead, hot_read
 from schema.limits import make_rules, too_complex
 from schema.protocol import RequestRefused
 
@@ -44,6 +46,7 @@ class Engine:
         introspection: bool,
         trusted: Iterable[str] = (),
         only_trusted: bool = False,
+        hot_reads: Mapping[str, Bind] | None = None,
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001  # Strawberry describes it; we run it
         self._leaves = leaves_of(self._schema)
@@ -61,8 +64,11 @@ class Engine:
             tokens=limits.tokens,
             suggest=introspection,
         )
+        self._hot: dict[Operation, HotRead] = {}
         for text in trusted:
-            self.documents.trust(text)
+            for operation in self.documents.trust(text).operations:
+                if (hot := hot_read(operation, hot_reads or {})) is not None:
+                    self._hot[operation] = hot
 
     def operation(self, data: Mapping[str, Any], context: Context) -> Operation | Payload:
         """Return the operation that a request asks for, or what is wrong with its document."""
@@ -105,6 +111,11 @@ class Engine:
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
     ) -> Payload:
         """Run a query or a mutation."""
+        hot = self._hot.get(operation)
+        if hot is not None and operation.cost.of(variables) <= self._cost_limit:
+            payload = await self._answer(hot, variables, context)
+            if payload is not None:
+                return payload | {"extensions": self._extensions(operation, variables)}
         executor = self._executor(operation, variables, context)
         if isinstance(executor, list):
             return self.refused(executor)
@@ -112,6 +123,17 @@ class Engine:
         if not isinstance(result, ExecutionResult):
             result = await result
         return self._payload(result, operation, variables)
+
+    async def _answer(
+        self, hot: HotRead, variables: Mapping[str, Any] | None, context: Context
+    ) -> Payload | None:
+        """Return the answer of a hot read, or that it failed; None if it has none."""
+        try:
+            answer = await hot.answer(variables, context)
+        except Exception as error:  # noqa: BLE001  # told with its code, logged if it is ours
+            failed = GraphQLError(str(error), hot.node, path=[hot.key], original_error=error)
+            return {"data": None, "errors": [coded(failed, suggest=self._suggest).formatted]}
+        return None if answer is None else {"data": {hot.key: orjson.Fragment(answer)}}
 
     async def subscribe(
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
@@ -176,9 +198,13 @@ class Engine:
                 coded(error, suggest=self._suggest).formatted for error in result.errors
             ]
         if operation.type is not OperationType.SUBSCRIPTION:
-            cost = {"requested": operation.cost.of(variables), "maximum": self._cost_limit}
-            payload["extensions"] = {"cost": cost}
+            payload["extensions"] = self._extensions(operation, variables)
         return payload
+
+    def _extensions(
+        self, operation: Operation, variables: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        return {"cost": {"requested": operation.cost.of(variables), "maximum": self._cost_limit}}
 
 
 def _named(data: Mapping[str, Any]) -> str | None:
