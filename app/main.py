@@ -76,6 +76,7 @@ def make_engine(settings: Settings) -> Engine:
         introspection=settings.serves_graphiql,
         trusted=[path.read_text(encoding="utf-8") for path in operations],
         only_trusted=settings.trusted_documents_only and settings.environment == "production",
+        subscribers=settings.subscribers,
         hot_reads=HOT_READS,
     )
 
@@ -87,7 +88,6 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         bus,
         pushes_per_second=settings.feed_pushes_per_second,
         resync_seconds=settings.feed_resync_seconds,
-        subscribers=settings.subscribers,
     )
     credits = Credits(database, feed)
     reads = CreditReads(database)

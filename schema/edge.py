@@ -7,7 +7,6 @@ and no request however broken gets a 5xx of its own making. Resolvers know nothi
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import orjson
 from graphql import OperationType
@@ -126,14 +125,16 @@ class Edge:
                 raise
             operation = {"errors": [refused.error]}
         if not isinstance(operation, Operation):
-            return await self._answer(operation, media_type, receive, send)
+            if media_type != EVENTS:
+                return _reply(operation, media_type)
+            await stream_events(operation, receive, send)
+            return None
         if operation.type is OperationType.MUTATION and method == "GET":
             raise RequestRefused("METHOD_NOT_ALLOWED", Allow="POST")
         variables = data.get("variables")
         if media_type == EVENTS:
-            await stream_events(
-                self._engine.subscribe(operation, variables, context), receive, send
-            )
+            began = await self._engine.begin(operation, variables, context)
+            await stream_events(began, receive, send)
             return None
         if operation.type is OperationType.SUBSCRIPTION:
             raise RequestRefused(
@@ -141,18 +142,6 @@ class Edge:
             )
         payload = await self._engine.execute(operation, variables, context)
         return _reply(payload, media_type)
-
-    async def _answer(
-        self, payload: Payload, media_type: str, receive: Receive, send: Send
-    ) -> Reply | None:
-        if media_type != EVENTS:
-            return _reply(payload, media_type)
-
-        async def once() -> Any:
-            yield payload
-
-        await stream_events(once(), receive, send)
-        return None
 
     def _wants_page(self, scope: Scope, headers: Headers) -> bool:
         return (

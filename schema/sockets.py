@@ -7,7 +7,6 @@ for ever: each operation asks for the key again, and who takes nothing for a min
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -20,6 +19,7 @@ from app.core.telemetry import log
 from schema.context import Context
 from schema.documents import Operation
 from schema.engine import Engine
+from schema.groups import Member
 from schema.protocol import RequestRefused, bearer_of, check_request, headers_of
 
 PROTOCOL = "graphql-transport-ws"
@@ -190,20 +190,26 @@ class Socket:
         operation = self._engine.operation(request, self._context)
         if not isinstance(operation, Operation):
             return {"id": name, "type": "error", "payload": operation["errors"]}
-        payloads = self._engine.subscribe(operation, request.get("variables"), self._context)
-        async with aclosing(payloads):
-            async for payload in payloads:
-                if "data" not in payload:
-                    return {"id": name, "type": "error", "payload": payload["errors"]}
-                await self._tell({"id": name, "type": "next", "payload": payload})
+        began = await self._engine.begin(operation, request.get("variables"), self._context)
+        if not isinstance(began, Member):
+            if "data" not in began:
+                return {"id": name, "type": "error", "payload": began["errors"]}
+            await self._tell({"id": name, "type": "next", "payload": began})
+            return {"id": name, "type": "complete"}
+        head = f'{{"id":{orjson.dumps(name).decode()},"type":"next","payload":'
+        async with began as texts:
+            async for text in texts:
+                await self._put(f"{head}{text}}}")
                 if not self._is_open:
                     break
         return {"id": name, "type": "complete"}
 
     async def _tell(self, message: dict[str, Any]) -> None:
+        await self._put(orjson.dumps(message).decode())
+
+    async def _put(self, text: str) -> None:
         if not self._is_open:
             return
-        text = orjson.dumps(message).decode()
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._send({"type": "websocket.send", "text": text})

@@ -37,7 +37,7 @@ async def test_open_sockets_are_closed_1012_and_nothing_is_left(
         # Service restart: a client comes again, and begins with a snapshot.
         assert await one.closed() == 1012
         assert await two.closed() == 1012
-    assert (server.feed._watches, server.feed._open, server.bus._channels) == ({}, 0, {})
+    assert (server.feed._watches, server.groups.open, server.bus._channels) == ({}, 0, {})
     assert all(task.done() for task in server.bus._tasks)
 
 
@@ -62,7 +62,7 @@ async def test_an_open_event_stream_ends_with_the_grace(
         await stopping
         with pytest.raises(Exception, match="peer closed"):
             await stream.next()
-    assert (server.feed._watches, server.feed._open, server.bus._channels) == ({}, 0, {})
+    assert (server.feed._watches, server.groups.open, server.bus._channels) == ({}, 0, {})
 
 
 @asynccontextmanager
@@ -91,11 +91,11 @@ async def _reads_nothing(server: LiveServer, account: UUID, *, events: bool) -> 
         await connection.send(init_message())
         await connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
     await until(lambda: server.feed._watches.get(account), "the subscription")
-    [watch] = server.feed._watches[account]
+    [member] = server.members(account)
     for number in range(40):
         await server.services.credits.deduct(account, CREDIT // 100, f"d-{number}")
-    await until(lambda: watch.seen == 42, "the last message")
-    assert watch._balance is not None
+    await until(lambda: member.version == 42, "the last message")
+    assert [told.version for told in member._queue] == [42]
     try:
         yield
     finally:
@@ -119,7 +119,7 @@ async def test_a_reader_that_does_not_read_does_not_hold_the_stop(
     account = await accounts.open(10)
     async with _reads_nothing(server, account, events=events):
         await server.stop()
-        assert (server.feed._watches, server.feed._open, server.bus._channels) == ({}, 0, {})
+        assert (server.feed._watches, server.groups.open, server.bus._channels) == ({}, 0, {})
 
 
 @pytest.mark.parametrize("events", [False, True])
@@ -146,7 +146,7 @@ async def test_a_reader_that_does_not_read_for_long_is_left(
         await until(lambda: not server.feed._watches, "the end of who reads")
         async with _reads_nothing(server, account, events=events):
             await until(lambda: not server.feed._watches, "the end of who does not")
-            assert (server.feed._open, server.bus._channels) == (0, {})
+            assert (server.groups.open, server.bus._channels) == (0, {})
             # Who reads is served.
             stream = await reads.watch(BALANCE_FIGURES, account)
             assert (await stream.next())["version"] == 42
