@@ -181,25 +181,26 @@ async def test_a_crowd_that_comes_at_once_is_one_look_or_two(
     assert 2 <= len(looks) <= 1 + 100 // 4
 
 
+@pytest.mark.parametrize("document", [BALANCE_FIGURES, TRANSACTIONS])
 async def test_who_comes_late_is_asked_for_its_own_right(
-    live: Start, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+    document: str, live: Start, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await live()
     account = await accounts.open(10)
     async with server.socket() as client:
-        early = await client.watch(BALANCE_FIGURES, account)
-        assert (await early.next())["version"] == 2
+        early = await client.watch(document, account)
+        await server.watched(account)
 
         async def refuse(*_: object) -> None:
             raise Refusal("NOT_FOUND", {"kind": "organization", "id": str(account)})
 
         monkeypatch.setattr(server.services.identity, "authorize", refuse)
-        late = await client.watch(BALANCE_FIGURES, account)
+        late = await client.watch(document, account)
         assert await late.refused() == "NOT_FOUND"
         await late.completed()
         monkeypatch.undo()
         await server.deduct(account)
-        assert (await early.next())["version"] == 3
+        assert (await early.until_version(3))[-1]["version"] == 3
 
 
 async def test_a_group_outlives_who_began_it(live: Start, accounts: Accounts) -> None:
