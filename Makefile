@@ -44,7 +44,7 @@ build: $(INSTALLED) ## Compile everything and check that generated files are fre
 check: ## All that CI runs
 	@bash .ci/run
 
-bench: $(INSTALLED) ## Measure (B=live_latency one of them, QUICK=1 a smoke run, TRACE=csv for replay)
+bench: $(INSTALLED) ## Measure (B=edge one of them, QUICK=1 a smoke run, TRACE=csv for replay)
 	@$(BIN)/python -m benchmarks $(B) $(if $(QUICK),--quick) $(if $(TRACE),--trace $(TRACE)) $(P)
 
 generate: $(INSTALLED) ## Write the generated files anew

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("live_latency", "replay")
+NAMES = ("live_latency", "replay", "edge")
 
 
 def main() -> None:
