@@ -2,25 +2,33 @@
 
 Over HTTP: trusted documents, and the same as free text, against plain FastAPI routes with the
 same statements, pool and authentication (benchmarks/plain_rest.py). A fixed number of requests
-a round over keep-alive connections; variants and control in turn; the median of the rounds'
-ratios. Real servers (Postgres durable), one process each, default settings.
+a round over keep-alive connections. Over WebSocket: what one delivered message costs where a
+thousand watch one account, against a bare server that writes the same bytes
+(benchmarks/plain_push.py).
+
+Variants and control in turn; the median of the rounds' ratios. Real servers (Postgres
+durable), one process each, default settings.
 
     make bench B=edge
 """
 
 import argparse
-import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from app.core.servers.local import free_port
+from app.core.telemetry import configure_logging
 from benchmarks.accounts import make_accounts
 from benchmarks.harness import RESULTS, installed, keep, listening, machine
-from benchmarks.requests import Ends, Row, check
+from benchmarks.push import push_rounds
 from benchmarks.rounds import Round, alternate, kept, table
+from benchmarks.sockets import allow_sockets
+from benchmarks.targets import Ends, Row, check
 
 GOALS = {
     ("creditBalance", "trusted"): 1.0,
@@ -28,11 +36,13 @@ GOALS = {
     ("creditTransactions(first: 50)", "trusted"): 1.0,
     ("creditTransactions(first: 50)", "free text"): 5.0,
     ("reserveCredits", "trusted"): 1.5,
+    ("creditBalanceUpdated, a message", "trusted"): 2.0,
 }
 ROWS = {
     "balance": "creditBalance",
     "transactions": "creditTransactions(first: 50)",
     "reserve": "reserveCredits",
+    "push": "creditBalanceUpdated, a message",
 }
 
 
@@ -43,18 +53,35 @@ class Plan:
     pairs: int
     connections: int
     requests: dict[str, int]
+    sockets: int
+    ticks: int
+    ledger_rows: int
 
 
-FULL = Plan(7, 16, {"balance": 5_000, "transactions": 1_500, "reserve": 3_000})
+FULL = Plan(
+    pairs=7,
+    connections=16,
+    requests={"balance": 5_000, "transactions": 1_500, "reserve": 3_000},
+    sockets=1_000,
+    ticks=50,
+    ledger_rows=240,
+)
 # To see that it works; its figures say nothing.
-QUICK = Plan(1, 4, {"balance": 40, "transactions": 20, "reserve": 20})
+QUICK = Plan(
+    pairs=1,
+    connections=4,
+    requests={"balance": 16, "transactions": 8, "reserve": 8},
+    sockets=5,
+    ticks=5,
+    ledger_rows=60,
+)
 
 
 async def measure(plan: Plan, names: list[str]) -> dict[str, list[Round]]:
     """Start everything, see that all tell the same, and take the rounds."""
     taken: dict[str, list[Round]] = {}
     async with installed() as served:
-        accounts = await make_accounts(served)
+        accounts = await make_accounts(served, plan.ledger_rows)
         port = free_port()
         environment = {**served.environment, "PORT": str(port)}
         async with listening(("benchmarks.plain_rest",), environment) as plain:
@@ -66,12 +93,17 @@ async def measure(plan: Plan, names: list[str]) -> dict[str, list[Round]]:
                 "reserve": ends.reserve,
             }
             for name in names:
-                taken[ROWS[name]] = await alternate(
-                    makers[name],
-                    requests=plan.requests[name],
-                    connections=plan.connections,
-                    pairs=plan.pairs,
-                )
+                if name in makers:
+                    taken[ROWS[name]] = await alternate(
+                        makers[name],
+                        requests=plan.requests[name],
+                        connections=plan.connections,
+                        pairs=plan.pairs,
+                    )
+        if "push" in names:
+            taken[ROWS["push"]] = await push_rounds(
+                served, accounts.hot, sockets=plan.sockets, ticks=plan.ticks, pairs=plan.pairs
+            )
     return taken
 
 
@@ -98,8 +130,10 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = QUICK if arguments.quick else FULL
     if arguments.pairs:
-        plan = Plan(arguments.pairs, plan.connections, plan.requests)
-    raw = asyncio.run(run(plan, arguments.row or [*ROWS]))
+        plan = replace(plan, pairs=arguments.pairs)
+    configure_logging("warning", json=False)
+    allow_sockets(plan.sockets)
+    raw = uvloop.run(run(plan, arguments.row or [*ROWS]))
     if not arguments.quick and not arguments.row:
         keep(arguments.output, raw)
 

@@ -142,10 +142,13 @@ async def load(target: Target, requests: int, connections: int) -> Run:
     if len(taken) != requests:
         raise RuntimeError(f"{len(taken)} answers to {requests} requests")
     taken.sort()
-    return Run(requests, seconds, used, _at(taken, 0.5) * 1000, _at(taken, 0.99) * 1000)
+    return Run(
+        requests, seconds, used, percentile(taken, 0.5) * 1000, percentile(taken, 0.99) * 1000
+    )
 
 
-def _at(ordered: list[float], share: float) -> float:
+def percentile(ordered: list[float], share: float) -> float:
+    """Return the value below which that share of ordered values lies."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 

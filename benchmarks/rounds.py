@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.load import Run, load
-from benchmarks.requests import Row
+from benchmarks.targets import Row
 
 CONTROL = "control"
 Round = dict[str, Run]
@@ -52,7 +52,7 @@ def table(rows: dict[str, list[Round]], goals: dict[tuple[str, str], float]) -> 
     lines = [_HEAD, "|---" * (_HEAD.count("|") - 1) + "|"]
     for (name, variant), goal in goals.items():
         rounds = rows.get(name)
-        if not rounds:
+        if not rounds or variant not in rounds[0]:
             continue
         figures = [f"{ratio(rounds, variant):.2f}", f"≤ {goal:g}"]
         cells = [
