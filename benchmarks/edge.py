@@ -25,6 +25,7 @@ from app.core.servers.local import free_port
 from app.core.telemetry import configure_logging
 from benchmarks.accounts import make_accounts
 from benchmarks.harness import RESULTS, installed, keep, listening, machine
+from benchmarks.hotspots import profile
 from benchmarks.push import push_rounds
 from benchmarks.rounds import Round, alternate, kept, table
 from benchmarks.sockets import allow_sockets
@@ -126,6 +127,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="A smoke run; nothing is written.")
     parser.add_argument("--row", action="append", choices=[*ROWS], help="Only this one; again.")
     parser.add_argument("--pairs", type=int, help="Rounds that count.")
+    parser.add_argument(
+        "--profile", choices=[*ROWS], help="Print where the API spends its time in a row."
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / "edge.json")
     arguments = parser.parse_args()
     plan = QUICK if arguments.quick else FULL
@@ -133,6 +137,19 @@ def main() -> None:
         plan = replace(plan, pairs=arguments.pairs)
     configure_logging("warning", json=False)
     allow_sockets(plan.sockets)
+    if arguments.profile:
+        print(
+            uvloop.run(
+                profile(
+                    arguments.profile,
+                    requests=plan.requests.get(arguments.profile, 0),
+                    connections=plan.connections,
+                    sockets=plan.sockets,
+                    ticks=plan.ticks,
+                )
+            )
+        )
+        return
     raw = uvloop.run(run(plan, arguments.row or [*ROWS]))
     if not arguments.quick and not arguments.row:
         keep(arguments.output, raw)
