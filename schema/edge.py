@@ -7,6 +7,7 @@ and no request however broken gets a 5xx of its own making. Resolvers know nothi
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from strawberry.http.websocket_origin import normalize_allowed_origins
 
 from app.core.database import Unavailable
+from app.core.drain import Drain
 from app.core.refusals import Refusal
 from schema.context import Context, Services
 from schema.documents import Operation
@@ -53,6 +55,7 @@ class Edge:
         self,
         engine: Engine,
         services: Services,
+        drain: Drain,
         *,
         body_bytes: int,
         socket_operations: int,
@@ -61,6 +64,7 @@ class Edge:
     ) -> None:
         self._engine = engine
         self._services = services
+        self._drain = drain
         self._body_bytes = body_bytes
         self._socket_operations = socket_operations
         self._allowed_origins = normalize_allowed_origins(allowed_origins)
@@ -76,6 +80,7 @@ class Edge:
                 scope,
                 receive,
                 send,
+                drain=self._drain,
                 operations=self._socket_operations,
                 allowed_origins=self._allowed_origins,
             ).serve()
@@ -131,8 +136,13 @@ class Edge:
             raise RequestRefused("METHOD_NOT_ALLOWED", Allow="POST")
         variables = data.get("variables")
         if media_type == EVENTS:
+            is_open = operation.type is OperationType.SUBSCRIPTION
             await stream_events(
-                self._engine.subscribe(operation, variables, context), receive, send
+                self._engine.subscribe(operation, variables, context),
+                receive,
+                send,
+                # What has an effect is finished and answered even in a stop.
+                within=self._drain.until_stop() if is_open else nullcontext(),
             )
             return None
         if operation.type is OperationType.SUBSCRIPTION:
@@ -151,7 +161,7 @@ class Edge:
         async def once() -> Any:
             yield payload
 
-        await stream_events(once(), receive, send)
+        await stream_events(once(), receive, send, within=nullcontext())
         return None
 
     def _wants_page(self, scope: Scope, headers: Headers) -> bool:

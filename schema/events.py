@@ -7,7 +7,7 @@ minute is left; who leaves is noticed at once, and so is the end of the server.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import orjson
@@ -29,9 +29,15 @@ _COMPLETE = b"event: complete\r\ndata: \r\n\r\n"
 _QUIET = b": ping\r\n\r\n"
 
 
-async def stream_events(payloads: AsyncGenerator[Payload], receive: Receive, send: Send) -> None:
-    """Send each payload as an event, until they end or nobody is there."""
-    sending = asyncio.create_task(_send_all(payloads, send), name="events")
+async def stream_events(
+    payloads: AsyncGenerator[Payload],
+    receive: Receive,
+    send: Send,
+    *,
+    within: AbstractAsyncContextManager[None],
+) -> None:
+    """Send each payload as an event, until they end, `within` does, or nobody is there."""
+    sending = asyncio.create_task(_send_all(payloads, send, within), name="events")
     leaving = asyncio.create_task(_left(receive), name="events-leaving")
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -48,17 +54,22 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _send_all(payloads: AsyncGenerator[Payload], send: Send) -> None:
+async def _send_all(
+    payloads: AsyncGenerator[Payload], send: Send, within: AbstractAsyncContextManager[None]
+) -> None:
     async def put(body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
     try:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        async with aclosing(_with_quiet(payloads)) as events:
+        last = b""
+        async with within, aclosing(_with_quiet(payloads)) as events:
             async for event in events:
                 await put(event)
-        await put(_COMPLETE, more=False)
+            last = _COMPLETE
+        # Left before its end, it is not complete: npm's client comes again for that.
+        await put(last, more=False)
     except TimeoutError:
         log.warning("events.not_read")
 

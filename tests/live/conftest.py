@@ -97,6 +97,8 @@ async def live(servers: Servers, database_name: str) -> AsyncIterator[Start]:
             "feed_resync_seconds": _NEVER,
             "rights_recheck_seconds": _NEVER,
             "redis_timeout_seconds": 5,
+            # No stop may need its limit.
+            "drain_seconds": 600,
             **settings,
         }
         server = LiveServer(Settings(_env_file=None, **values))

@@ -70,11 +70,11 @@ class ApiProcess:
         self._process = None
 
     async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it and wait."""
+        """End it and wait; it must end well."""
         if self._process is not None:
-            self._process.send_signal(how)
-            await asyncio.to_thread(self._process.wait, 30)
-            self._process = None
+            ending, self._process = self._process, None
+            ending.send_signal(how)
+            assert await asyncio.to_thread(ending.wait, 30) == 0
 
     async def __aenter__(self) -> Self:
         await self.start()
