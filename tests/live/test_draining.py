@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from db.driver import Connection
-from tests.live.conftest import Start
+from tests.live.conftest import Faults, Start
 from tests.support.accounts import Accounts
 from tests.support.live import (
     ADMIN_KEY,
@@ -222,8 +222,9 @@ async def test_an_idle_connection_does_not_hold_the_stop(
 
 
 async def test_what_takes_longer_than_the_limit_is_cut_and_its_retry_tells(
-    live: Start, held: Held, http: httpx.AsyncClient
+    live: Start, held: Held, http: httpx.AsyncClient, faults: Faults
 ) -> None:
+    faults.expect("serve.cut_short")
     # Shorter than a call waits for its row.
     server = await live(drain_seconds=1)
     await held.take()
@@ -244,8 +245,9 @@ async def test_what_takes_longer_than_the_limit_is_cut_and_its_retry_tells(
 
 
 async def test_at_a_second_signal_nothing_is_waited_for(
-    live: Start, held: Held, http: httpx.AsyncClient
+    live: Start, held: Held, http: httpx.AsyncClient, faults: Faults
 ) -> None:
+    faults.expect("serve.cut_short")
     server = await live()
     await held.take()
     call = asyncio.create_task(http.post(_url(server), json=held.request()))
