@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from strawberry.http.websocket_origin import normalize_allowed_origins
 
 from app.core.database import Unavailable
+from app.core.drain import Drain
 from app.core.refusals import Refusal
 from schema.context import Context, Services
 from schema.documents import Operation
@@ -52,6 +53,7 @@ class Edge:
         self,
         engine: Engine,
         services: Services,
+        drain: Drain,
         *,
         body_bytes: int,
         socket_operations: int,
@@ -60,6 +62,7 @@ class Edge:
     ) -> None:
         self._engine = engine
         self._services = services
+        self._drain = drain
         self._body_bytes = body_bytes
         self._socket_operations = socket_operations
         self._allowed_origins = normalize_allowed_origins(allowed_origins)
@@ -75,6 +78,7 @@ class Edge:
                 scope,
                 receive,
                 send,
+                drain=self._drain,
                 operations=self._socket_operations,
                 allowed_origins=self._allowed_origins,
             ).serve()
@@ -127,14 +131,14 @@ class Edge:
         if not isinstance(operation, Operation):
             if media_type != EVENTS:
                 return _reply(operation, media_type)
-            await stream_events(operation, receive, send)
+            await stream_events(operation, receive, send, self._drain)
             return None
         if operation.type is OperationType.MUTATION and method == "GET":
             raise RequestRefused("METHOD_NOT_ALLOWED", Allow="POST")
         variables = data.get("variables")
         if media_type == EVENTS:
             began = await self._engine.begin(operation, variables, context)
-            await stream_events(began, receive, send)
+            await stream_events(began, receive, send, self._drain)
             return None
         if operation.type is OperationType.SUBSCRIPTION:
             raise RequestRefused(

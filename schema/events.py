@@ -11,6 +11,7 @@ from contextlib import aclosing
 import orjson
 from starlette.types import Receive, Send
 
+from app.core.drain import Drain
 from app.core.telemetry import log
 from schema.engine import Payload
 from schema.groups import Member
@@ -28,9 +29,9 @@ _COMPLETE = b"event: complete\r\ndata: \r\n\r\n"
 _QUIET = b": ping\r\n\r\n"
 
 
-async def stream_events(told: Payload | Member, receive: Receive, send: Send) -> None:
-    """Send the one payload as an event, or each, until they end or nobody is there."""
-    sending = asyncio.create_task(_send_all(told, send), name="events")
+async def stream_events(told: Payload | Member, receive: Receive, send: Send, drain: Drain) -> None:
+    """Send the one payload as an event, or each, until they end, the server stops or who reads."""
+    sending = asyncio.create_task(_send_all(told, send, drain), name="events")
     leaving = asyncio.create_task(_left(receive), name="events-leaving")
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,20 +48,25 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _send_all(told: Payload | Member, send: Send) -> None:
+async def _send_all(told: Payload | Member, send: Send, drain: Drain) -> None:
     async def put(body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
     try:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+        last = _COMPLETE
         if isinstance(told, Member):
-            async with told, aclosing(_with_quiet(told)) as events:
+            last = b""
+            async with drain.until_stop(), told, aclosing(_with_quiet(told)) as events:
                 async for event in events:
                     await put(event)
+                last = _COMPLETE
         else:
+            # What has an effect is finished and answered even in a stop.
             await put(_event(orjson.dumps(told)))
-        await put(_COMPLETE, more=False)
+        # Left before its end, it is not complete: npm's client comes again for that.
+        await put(last, more=False)
     except TimeoutError:
         log.warning("events.not_read")
 

@@ -23,11 +23,12 @@ from websockets.typing import Subprotocol
 
 from app.core.bus import Bus
 from app.core.database import Database
+from app.core.drain import Drain
 from app.credits import Credits
 from app.credits.feed import Feed, News
 from app.main import create_app, make_engine, pool_limits
+from app.server import Server, configured
 from app.settings import Settings
-from app.start import Server
 from schema.context import Services
 from schema.engine import Engine
 from schema.groups import Groups, Member
@@ -169,8 +170,9 @@ class LiveServer:
         self.settings = settings
         self.services: Services
         self.engine: Engine
+        self.drain = Drain()
         self.port = 0
-        self._server: uvicorn.Server
+        self._server: Server
         self._task: asyncio.Task[None] | None = None
         self._http = httpx.AsyncClient(trust_env=False, timeout=LIMIT_SECONDS)
 
@@ -187,19 +189,9 @@ class LiveServer:
         return self._task is not None and not self._task.done()
 
     def config(self, app: Any) -> uvicorn.Config:
-        # As in app.start, with a shorter grace.
-        return uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=0,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            ws_max_size=self.settings.request_body_bytes,
-            ws_ping_interval=20,
-            ws_ping_timeout=20,
-        )
+        config = configured(app, self.settings)
+        config.host, config.port = "127.0.0.1", 0
+        return config
 
     async def start(self) -> Self:
         """Start, and return when it listens."""
@@ -215,12 +207,12 @@ class LiveServer:
             return self.engine
 
         with patch("app.main.Services", capture), patch("app.main.make_engine", keep):
-            app = create_app(self.settings, database)
+            app = create_app(self.settings, database, self.drain)
 
         def ready(port: int) -> None:
             self.port = port
 
-        self._server = Server(self.config(app), ready)
+        self._server = Server(self.config(app), ready, self.drain)
         # The signals belong to pytest.
         self._server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
         self._task = asyncio.create_task(self._server.serve(), name="server")
