@@ -26,8 +26,8 @@ from app.settings import Settings
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 _POLL_SECONDS = 0.02
-# A request that was sent when its client could not know is still answered.
-_LAST_CALL_SECONDS = 1.0
+# As long, a connection that is kept stays open: its client cannot know yet, and what it sends
+# is still answered.
 _STALLED_SECONDS = 2.0
 _CANCELLED_SECONDS = 1.0
 
@@ -148,20 +148,14 @@ class Server(uvicorn.Server):
     async def _emptied(self) -> None:
         """Wait until every request is answered and every connection closed."""
         loop = asyncio.get_running_loop()
-        last_call = loop.time() + _LAST_CALL_SECONDS
         state = self.server_state
         while state.connections or state.tasks:
-            if loop.time() >= last_call:
-                for connection in list(state.connections):
-                    if isinstance(connection, HttpToolsProtocol):
-                        # Closes one that is idle, and another after its answer.
-                        connection.shutdown()
             for connection in list(self._stalled(loop.time())):
                 connection.transport.abort()
             await asyncio.sleep(_POLL_SECONDS)
 
     def _stalled(self, now: float) -> Iterable[Any]:
-        """Find who takes nothing of what was sent, or never says goodbye."""
+        """Find who takes nothing of what was sent; in the end, who is idle or says no goodbye."""
         if self.server_state.tasks:
             self._worked_at = now
         goodbye = now - self._worked_at >= _STALLED_SECONDS
