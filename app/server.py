@@ -18,10 +18,13 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+from websockets.http11 import Request
 
 from app.core.drain import Drain
 from app.core.telemetry import log
 from app.settings import Settings
+from schema.sockets import SEND_TEXT
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -46,6 +49,9 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ws_max_size=settings.request_body_bytes,
         ws_ping_interval=20,
         ws_ping_timeout=20,
+        # A push is half a kilobyte; to deflate it for each of a thousand costs more than the
+        # bytes, and each line a window of memory.
+        ws_per_message_deflate=False,
     )
 
 
@@ -53,6 +59,24 @@ class WebSocket(WebSocketsSansIOProtocol):
     """A socket whose client is told to come again when it did not answer pings."""
 
     LOST: ClassVar = (1001, "No answer to pings")
+
+    def handle_connect(self, event: Request) -> None:
+        """Serve a socket, which may be sent to without a turn of the event loop."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            # ASGI's own place for what a server can do besides.
+            self.scope["extensions"] = {SEND_TEXT: {"send": self.send_text}}
+
+    def send_text(self, text: bytes) -> bool:
+        """Send at once; say no where the line is full or closed, and `send` has to wait."""
+        if not self.writable.is_set() or self.disconnected or self.close_sent:
+            return False
+        try:
+            self.conn.send_text(text)
+        except InvalidState:
+            return False
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
 
     def keepalive_timeout(self) -> None:
         """End a line that seems dead.
