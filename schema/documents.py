@@ -93,9 +93,8 @@ class Documents:
         """Return a trusted document."""
         return self._trusted.get(digest)
 
-    def read(self, text: str) -> Document:
-        """Return a document, prepared now or known from before."""
-        digest = digest_of(text)
+    def read(self, text: str, digest: str) -> Document:
+        """Return the document of a text and its digest, prepared now or known from before."""
         known = self._trusted.get(digest) or self._kept.get(digest)
         if known is None:
             known = self._prepare(text, digest)
