@@ -1,5 +1,6 @@
 """Documents of the contract by their digest, over each way that leads to the engine."""
 
+import json
 from hashlib import sha256
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from db.driver import Connection
 from tests.graphql.requests import Requests, everything
-from tests.support.api import Api, document, unique
+from tests.support.api import CONTRACT, Api, document, unique
 from tests.support.callers import Caller, Tenants
 from tests.support.ways import MUTATING, STREAMING, Told, Way, ask, line
 
@@ -98,6 +99,23 @@ async def test_the_operation_of_a_named_document_may_be_named_too(
         told = await ask(api, way, body | {"operationName": "Other"})
         assert told.code == "BAD_REQUEST"
         assert "'Other'" in told.error["message"]
+
+
+MANIFEST = json.loads((CONTRACT / "documents.json").read_text("utf-8"))["operations"]
+
+
+@pytest.mark.parametrize("entry", MANIFEST, ids=[entry["name"] for entry in MANIFEST])
+async def test_each_entry_of_the_manifest_is_known_by_its_id(
+    entry: dict[str, str], api: Api, requests: Requests
+) -> None:
+    operation = entry["name"][0].lower() + entry["name"][1:]
+    variables = await requests.variables(operation)
+    told = await ask(api, Way.POST, persisted(entry["id"]) | {"variables": variables})
+    if entry["type"] == "subscription":
+        # It is found: what it lacks is a way to be answered again and again.
+        assert "A subscription needs a WebSocket" in told.error["message"]
+    else:
+        assert told.data[operation] is not None
 
 
 # Digests that name nothing.
