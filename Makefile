@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test lint typecheck build check generate requirements clean
+.PHONY: help install dev test lint typecheck build check bench generate requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ build: $(INSTALLED) ## Compile everything and check that generated files are fre
 
 check: ## All that CI runs
 	@bash .ci/run
+
+bench: $(INSTALLED) ## Measure (B=edge one of them, QUICK=1 a smoke run, TRACE=csv for replay)
+	@$(BIN)/python -m benchmarks $(B) $(if $(QUICK),--quick) $(if $(TRACE),--trace $(TRACE)) $(P)
 
 generate: $(INSTALLED) ## Write the generated files anew
 	@$(BIN)/exchequer export-schema

@@ -1,6 +1,5 @@
 """The command `exchequer`."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
@@ -328,10 +327,12 @@ def _settings() -> Settings:
 
 
 def _run(work: Awaitable[Result]) -> Result:
+    from app.core.loop import run  # noqa: PLC0415  # as above
+
     async def main() -> Result:
         return await work
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def _with_database(
@@ -341,14 +342,14 @@ def _with_database(
 
     chosen = settings or _settings()
 
-    async def run() -> Result:
+    async def connected() -> Result:
         database = await connect(chosen)
         try:
             return await work(database)
         finally:
             await database.close()
 
-    return asyncio.run(run())
+    return _run(connected())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 from pydantic import SecretStr
 
+from app.core import loop
 from app.core.database import Database, PoolLimits
 from app.core.refusals import Refusal
 from app.core.servers import PostgresServer, ServerError, ValkeyServer
@@ -153,7 +154,7 @@ def run(*, fresh: bool, port: int | None) -> None:
             }
         )
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(settings, folder, kept, started))
+            loop.run(_run(settings, folder, kept, started))
         click.echo("\nStopping.", err=True)
 
 

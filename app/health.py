@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.core.bus import Bus
 from app.core.database import Database, Unavailable
+from app.core.drain import Drain
 from app.core.refusals import Refusal
 from app.core.telemetry import OPEN_RESERVATIONS, POOL_CONNECTIONS
 from app.credits.reads import CreditReads
@@ -20,7 +21,7 @@ _KNOWN_SECONDS = 1.0
 _PROBE = "select due from credits.check_balance('00000000-0000-0000-0000-000000000000')"
 
 
-def health_routes(database: Database, bus: Bus, reads: CreditReads) -> APIRouter:
+def health_routes(database: Database, bus: Bus, reads: CreditReads, drain: Drain) -> APIRouter:
     """Return the routes, with the aliases that other systems ask for."""
     router = APIRouter()
     readiness = _Readiness(database, bus)
@@ -35,6 +36,8 @@ def health_routes(database: Database, bus: Bus, reads: CreditReads) -> APIRouter
     @router.get("/health/ready")
     @router.get("/ready")
     async def ready() -> Response:
+        if drain.is_begun:
+            return JSONResponse({"status": "stopping"}, status_code=503)
         postgres, redis = await readiness.ask()
         status = "ok" if postgres and redis else "degraded" if postgres else "unavailable"
         return JSONResponse(

@@ -1,5 +1,6 @@
 """What surrounds every request: its id, its log line, and errors that are JSON."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine
@@ -13,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.drain import Drain
 from app.core.refusals import CATALOGUE
 from app.core.telemetry import REQUEST_ID, REQUESTS, log
 
 _ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ELSEWHERE = {"NOT_FOUND": "There is nothing at this path. GraphQL is served at /graphql."}
+_STOPPED = "The server stops. Retry the same request with the same key: it may have happened."
 _BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE"}
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -28,6 +31,8 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 # Answers are data; a page brings a policy of its own.
 _DATA_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+# Said while the process stops: the next request on this connection would find nobody.
+_LAST = (b"connection", b"close")
 _HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
@@ -54,8 +59,9 @@ def error_response(code: str, status: int | None = None, message: str | None = N
 class RequestContext:
     """Gives each request its id, inwards and outwards, and writes one log line for it."""
 
-    def __init__(self, app: ASGIApp, *, https_only: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, drain: Drain, https_only: bool = False) -> None:
         self._app = app
+        self._drain = drain
         self._headers = (*SECURITY_HEADERS, _HTTPS_ONLY) if https_only else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +85,7 @@ class RequestContext:
                     (b"x-request-id", request_id.encode()),
                     *self._headers,
                     *(() if has_policy else (_DATA_POLICY,)),
+                    *((_LAST,) if self._drain.is_begun else ()),
                 ]
             await send(message)
 
@@ -127,8 +134,9 @@ class Beside:
 class CodedErrors:
     """Answers what nobody caught with a coded error; the exception goes to the log."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, drain: Drain) -> None:
         self._app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
@@ -141,6 +149,12 @@ class CodedErrors:
 
         try:
             await self._app(scope, receive, watch)
+        except asyncio.CancelledError:
+            # Cut at the limit of a stop: what came of the request, its retry will tell.
+            if not self._drain.is_begun:
+                raise
+            if not started and scope["type"] == "http":
+                await error_response("UNAVAILABLE", message=_STOPPED)(scope, receive, send)
         except Exception as error:
             log.exception("http.failed", path=scope.get("path"), error=type(error).__name__)
             if started or scope["type"] != "http":

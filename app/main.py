@@ -14,16 +14,19 @@ from starlette.staticfiles import StaticFiles
 
 from app.core.bus import Bus
 from app.core.database import Database, PoolLimits
+from app.core.drain import Drain
 from app.core.idempotency import Idempotency
 from app.credits import Credits
 from app.credits.feed import Feed
 from app.credits.reads import CreditReads
+from app.credits.shown import ShownCredits
 from app.health import health_routes
 from app.http import Beside, CodedErrors, RequestContext, coded_exception_handlers
 from app.identity import Identity
 from app.settings import Settings
 from schema.build import make_schema
 from schema.context import Services
+from schema.credits.hot import HOT_READS
 from schema.edge import PATH, Edge
 from schema.engine import Engine, Limits
 
@@ -74,17 +77,22 @@ def make_engine(settings: Settings) -> Engine:
         introspection=settings.serves_graphiql,
         trusted=[path.read_text(encoding="utf-8") for path in operations],
         only_trusted=settings.trusted_documents_only and settings.environment == "production",
+        subscribers=settings.subscribers,
+        hot_reads=HOT_READS,
     )
 
 
-def create_app(settings: Settings, database: Database) -> FastAPI:
-    """Return the application, around a database that is connected."""
+def create_app(settings: Settings, database: Database, drain: Drain | None = None) -> FastAPI:
+    """Return the application, around a database that is connected.
+
+    Who stops it in order passes the drain by which it hears of that.
+    """
+    drain = drain or Drain()
     bus = Bus(settings.redis_url, settings.redis_timeout_seconds)
     feed = Feed(
         bus,
         pushes_per_second=settings.feed_pushes_per_second,
         resync_seconds=settings.feed_resync_seconds,
-        subscribers=settings.subscribers,
     )
     credits = Credits(database, feed)
     reads = CreditReads(database)
@@ -92,6 +100,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     services = Services(
         credits=credits,
         credit_reads=reads,
+        shown_credits=ShownCredits(database),
         identity=Identity(
             database,
             admin_key=None if admin_key is None else admin_key.get_secret_value(),
@@ -127,18 +136,19 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     edge = Edge(
         make_engine(settings),
         services,
+        drain,
         body_bytes=settings.request_body_bytes,
         socket_operations=settings.socket_operations,
         allowed_origins=settings.allowed_origins,
         ide=_graphiql if settings.serves_graphiql else None,
     )
-    app.include_router(health_routes(database, bus, reads))
+    app.include_router(health_routes(database, bus, reads, drain))
     if settings.serves_graphiql:
         app.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
     # The last one added is the outermost. The edge is its own application: it does not pass
     # through the framework's routing.
     app.add_middleware(Beside, path=PATH, application=edge)
-    app.add_middleware(CodedErrors)
+    app.add_middleware(CodedErrors, drain=drain)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -147,7 +157,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         expose_headers=["x-request-id"],
         max_age=86_400,
     )
-    app.add_middleware(RequestContext, https_only=settings.environment == "production")
+    app.add_middleware(RequestContext, drain=drain, https_only=settings.environment == "production")
     return app
 
 

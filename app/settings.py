@@ -76,6 +76,12 @@ class Settings(BaseSettings):
         60, ge=0, le=600, description="How long to wait at start for Postgres, with back-off."
     )
 
+    drain_seconds: int = Field(
+        10,
+        ge=1,
+        le=600,
+        description="How long an API process that is told to stop lets requests finish.",
+    )
     request_body_bytes: int = Field(
         262_144, ge=1024, le=16_777_216, description="Largest request body."
     )

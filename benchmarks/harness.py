@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import platform
 import secrets
@@ -9,7 +10,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,11 @@ from app.seed import make_demo_key, seed_demo
 from db.migrate import migrate
 
 RESULTS = Path(__file__).parent / "results"
+SERVE = ("app.cli", "serve")
+_STOP_SECONDS = 20
+_READY_SECONDS = 60
+# <linux/posix-timers.h>: the clock that counts what the scheduler gave a process.
+_PROCESS_CLOCK = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Installation:
 
 
 @asynccontextmanager
-async def installed() -> AsyncIterator[Installation]:
+async def installed(serve: Sequence[str] = SERVE) -> AsyncIterator[Installation]:
     """Start servers, migrate, seed, serve and work; stop all of it afterwards."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         postgres = servers.enter_context(PostgresServer(Path(folder) / "postgres"))
@@ -75,12 +83,10 @@ async def installed() -> AsyncIterator[Installation]:
             "PORT": str(port),
             "EXCHEQUER_LOG_LEVEL": "warning",
         }
-        command = [sys.executable, "-m", "app.cli"]
-        started = [
-            await asyncio.create_subprocess_exec(*command, name, env=environment)
-            for name in ("serve", "worker")
-        ]
-        try:
+        async with (
+            started(serve, environment) as serving,
+            started(("app.cli", "worker"), environment) as working,
+        ):
             await _until_ready(port)
             yield Installation(
                 port,
@@ -91,21 +97,50 @@ async def installed() -> AsyncIterator[Installation]:
                 valkey.url(),
                 environment,
                 {
-                    "serve": started[0].pid,
-                    "worker": started[1].pid,
+                    "serve": serving.pid,
+                    "worker": working.pid,
                     "postgres": postgres.pid,
                     "valkey": valkey.pid,
                 },
             )
-        finally:
-            for process in started:
-                process.terminate()
-            for process in started:
+
+
+@asynccontextmanager
+async def started(module: Sequence[str], environment: dict[str, str]) -> AsyncIterator[Process]:
+    """Run a module as a process of its own; stop it afterwards."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", *module, env=environment)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
                 await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def listening(module: Sequence[str], environment: dict[str, str]) -> AsyncIterator[Process]:
+    """Run a module as `started` does, with a PORT of its own, once it accepts connections."""
+    async with started(module, environment) as process:
+        async with asyncio.timeout(_READY_SECONDS):
+            while True:
+                if process.returncode is not None:
+                    raise RuntimeError(f"{module[0]} ended with {process.returncode}")
+                # Not listening yet.
+                with contextlib.suppress(OSError):
+                    _, line = await asyncio.open_connection("127.0.0.1", int(environment["PORT"]))
+                    line.close()
+                    break
+                await asyncio.sleep(0.05)
+        yield process
 
 
 async def _until_ready(port: int) -> None:
-    async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.timeout(_READY_SECONDS), httpx.AsyncClient(trust_env=False) as client:
         while True:
             # Not listening yet.
             with contextlib.suppress(httpx.TransportError):
@@ -129,6 +164,14 @@ def _cpu(pid: int) -> float:
             for task in Path(f"/proc/{each}/task").iterdir():
                 waiting += map(int, (task / "children").read_text("ascii").split())
     return total / ticks
+
+
+def process_seconds(pid: int) -> float:
+    """Return the CPU seconds (user and system) of one process and all its threads.
+
+    What /proc tells of it, in nanoseconds instead of hundredths of a second.
+    """
+    return time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -169,3 +212,9 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
     }
+
+
+def keep(path: Path, raw: dict[str, Any]) -> None:
+    """Write the raw figures."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ Real servers (Postgres durable), one API process with its default settings, one 
 mutates over HTTP and watches over WebSocket. The control, in turn with it: one bare Redis
 publish of a message of the same size, to one bare subscriber, from the same event loop.
 
-    python benchmarks/live_latency.py
+    make bench B=live_latency
 """
 
 import argparse
@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from harness import RESULTS, Installation, installed, machine, summary
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from benchmarks.harness import RESULTS, Installation, installed, keep, machine, summary
+
 # More than the tenth of a second by which the feed paces one account's pushes.
 PAUSE_SECONDS = 0.11
 WARM_UP = 20
+QUICK_SAMPLES = 5
 ANSWER_SECONDS = 10.0
 MESSAGE_BYTES = 620
 
@@ -166,10 +168,12 @@ def main() -> None:
         default=RESULTS / "live_latency.json",
         help="Where the raw figures go.",
     )
+    parser.add_argument("--quick", action="store_true", help="A smoke run; nothing is written.")
     arguments = parser.parse_args()
-    raw = asyncio.run(run(arguments.samples, arguments.seconds))
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(raw, indent=1), encoding="utf-8")
+    if arguments.quick:
+        asyncio.run(run(QUICK_SAMPLES, arguments.seconds))
+        return
+    keep(arguments.output, asyncio.run(run(arguments.samples, arguments.seconds)))
 
 
 if __name__ == "__main__":

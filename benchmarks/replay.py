@@ -7,7 +7,7 @@ The control, all the while: on a connection of its own, one durable update of on
 same Postgres, ten times a second. It says what this machine's disk and scheduler cost at that
 moment, without Exchequer.
 
-    python benchmarks/replay.py azure-llm-conversations-2023.csv
+    make bench B=replay TRACE=azure-llm-conversations-2023.csv
 """
 
 import argparse
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from harness import RESULTS, Installation, installed, machine, summary
+
+from benchmarks.harness import RESULTS, Installation, installed, keep, machine, summary
 
 CONTROL_SECONDS = 0.1
 
@@ -99,8 +100,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "replay.json")
     arguments = parser.parse_args()
     raw = asyncio.run(run(arguments))
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    keep(arguments.output, raw)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from app.core.refusals import Refusal
 from app.credits import Actor, Balance, Credits
 from app.credits.feed import Feed
 from app.credits.reads import CreditReads
+from app.credits.shown import ShownCredits
 from app.identity import Identity, Viewer
 from app.identity.rights import SCOPE_DOCUMENTS, Operation, require
 from app.identity.viewer import ANONYMOUS, ViewerKind
@@ -23,6 +24,7 @@ class Services:
 
     credits: Credits
     credit_reads: CreditReads
+    shown_credits: ShownCredits
     identity: Identity
     idempotency: Idempotency
     feed: Feed

@@ -7,7 +7,6 @@ and no request however broken gets a 5xx of its own making. Resolvers know nothi
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import orjson
 from graphql import OperationType
@@ -16,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from strawberry.http.websocket_origin import normalize_allowed_origins
 
 from app.core.database import Unavailable
+from app.core.drain import Drain
 from app.core.refusals import Refusal
 from schema.context import Context, Services
 from schema.documents import Operation
@@ -53,6 +53,7 @@ class Edge:
         self,
         engine: Engine,
         services: Services,
+        drain: Drain,
         *,
         body_bytes: int,
         socket_operations: int,
@@ -61,6 +62,7 @@ class Edge:
     ) -> None:
         self._engine = engine
         self._services = services
+        self._drain = drain
         self._body_bytes = body_bytes
         self._socket_operations = socket_operations
         self._allowed_origins = normalize_allowed_origins(allowed_origins)
@@ -76,6 +78,7 @@ class Edge:
                 scope,
                 receive,
                 send,
+                drain=self._drain,
                 operations=self._socket_operations,
                 allowed_origins=self._allowed_origins,
             ).serve()
@@ -126,14 +129,16 @@ class Edge:
                 raise
             operation = {"errors": [refused.error]}
         if not isinstance(operation, Operation):
-            return await self._answer(operation, media_type, receive, send)
+            if media_type != EVENTS:
+                return _reply(operation, media_type)
+            await stream_events(operation, receive, send, self._drain)
+            return None
         if operation.type is OperationType.MUTATION and method == "GET":
             raise RequestRefused("METHOD_NOT_ALLOWED", Allow="POST")
         variables = data.get("variables")
         if media_type == EVENTS:
-            await stream_events(
-                self._engine.subscribe(operation, variables, context), receive, send
-            )
+            began = await self._engine.begin(operation, variables, context)
+            await stream_events(began, receive, send, self._drain)
             return None
         if operation.type is OperationType.SUBSCRIPTION:
             raise RequestRefused(
@@ -141,18 +146,6 @@ class Edge:
             )
         payload = await self._engine.execute(operation, variables, context)
         return _reply(payload, media_type)
-
-    async def _answer(
-        self, payload: Payload, media_type: str, receive: Receive, send: Send
-    ) -> Reply | None:
-        if media_type != EVENTS:
-            return _reply(payload, media_type)
-
-        async def once() -> Any:
-            yield payload
-
-        await stream_events(once(), receive, send)
-        return None
 
     def _wants_page(self, scope: Scope, headers: Headers) -> bool:
         return (

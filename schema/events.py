@@ -5,16 +5,16 @@ minute is left; who leaves is noticed at once, and so is the end of the server.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import orjson
 from starlette.types import Receive, Send
 
+from app.core.drain import Drain
 from app.core.telemetry import log
 from schema.engine import Payload
+from schema.groups import Member
 
 SEND_SECONDS = 60.0
 QUIET_SECONDS = 12.0
@@ -29,9 +29,9 @@ _COMPLETE = b"event: complete\r\ndata: \r\n\r\n"
 _QUIET = b": ping\r\n\r\n"
 
 
-async def stream_events(payloads: AsyncGenerator[Payload], receive: Receive, send: Send) -> None:
-    """Send each payload as an event, until they end or nobody is there."""
-    sending = asyncio.create_task(_send_all(payloads, send), name="events")
+async def stream_events(told: Payload | Member, receive: Receive, send: Send, drain: Drain) -> None:
+    """Send the one payload as an event, or each, until they end, the server stops or who reads."""
+    sending = asyncio.create_task(_send_all(told, send, drain), name="events")
     leaving = asyncio.create_task(_left(receive), name="events-leaving")
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -48,40 +48,50 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _send_all(payloads: AsyncGenerator[Payload], send: Send) -> None:
+async def _send_all(told: Payload | Member, send: Send, drain: Drain) -> None:
     async def put(body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
     try:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        async with aclosing(_with_quiet(payloads)) as events:
-            async for event in events:
-                await put(event)
-        await put(_COMPLETE, more=False)
+        last = _COMPLETE
+        if isinstance(told, Member):
+            last = b""
+            async with drain.until_stop(), told, aclosing(_with_quiet(told)) as events:
+                async for event in events:
+                    await put(event)
+                last = _COMPLETE
+        else:
+            # What has an effect is finished and answered even in a stop.
+            await put(_event(orjson.dumps(told)))
+        # Left before its end, it is not complete: npm's client comes again for that.
+        await put(last, more=False)
     except TimeoutError:
         log.warning("events.not_read")
 
 
-async def _with_quiet(payloads: AsyncGenerator[Payload]) -> Any:
+async def _with_quiet(texts: Member) -> AsyncGenerator[bytes]:
     """Yield events, and a comment whenever nothing came for a while."""
-    waiting: asyncio.Task[Payload] | None = None
+    waiting: asyncio.Task[str] | None = None
     try:
         while True:
-            waiting = waiting or asyncio.ensure_future(anext(payloads))
+            waiting = waiting or asyncio.ensure_future(anext(texts))
             await asyncio.wait({waiting}, timeout=QUIET_SECONDS)
             if not waiting.done():
                 yield _QUIET
                 continue
             try:
-                payload = waiting.result()
+                text = waiting.result()
             except StopAsyncIteration:
                 return
             waiting = None
-            yield b"event: next\r\ndata: " + orjson.dumps(payload) + b"\r\n\r\n"
+            yield _event(text.encode())
     finally:
         if waiting is not None:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-        with contextlib.suppress(RuntimeError):
-            await payloads.aclose()
+
+
+def _event(payload: bytes) -> bytes:
+    return b"event: next\r\ndata: " + payload + b"\r\n\r\n"

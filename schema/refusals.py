@@ -195,10 +195,8 @@ def show(refusal: refusals.Refusal) -> RefusalInterface:
 def error(refusal: refusals.Refusal) -> GraphQLError:
     """Return the top-level error of a refusal that no union lists."""
     types = refusal.entry.facts
-    facts = {
-        name: show_credits(value) if types.get(name) == "Credits" else str(value)
-        for name, value in refusal.facts.items()
-    }
+    shown: dict[str | None, Callable[[Any], Any]] = {"Credits": show_credits, "Version": int}
+    facts = {name: shown.get(types.get(name), str)(value) for name, value in refusal.facts.items()}
     return GraphQLError(refusal.message, extensions={"code": refusal.code, **facts})
 
 

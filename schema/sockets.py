@@ -7,7 +7,6 @@ for ever: each operation asks for the key again, and who takes nothing for a min
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -15,11 +14,13 @@ from starlette.types import Receive, Scope, Send
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
 from app.core.database import Unavailable
+from app.core.drain import Drain
 from app.core.refusals import Refusal
 from app.core.telemetry import log
 from schema.context import Context
 from schema.documents import Operation
 from schema.engine import Engine
+from schema.groups import Member
 from schema.protocol import RequestRefused, bearer_of, check_request, headers_of
 
 PROTOCOL = "graphql-transport-ws"
@@ -48,6 +49,7 @@ class Socket:
         receive: Receive,
         send: Send,
         *,
+        drain: Drain,
         operations: int,
         allowed_origins: frozenset[str],
     ) -> None:
@@ -56,10 +58,13 @@ class Socket:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._drain = drain
         self._limit = operations
         self._allowed_origins = allowed_origins
         self._headers = headers_of(scope)
         self._operations: dict[str, asyncio.Task[None]] = {}
+        # Also what is answered and only being told yet.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = False
         self._is_initialised = False
 
@@ -75,9 +80,13 @@ class Socket:
         try:
             if not is_ours:
                 raise _Closed(4406, "Subprotocol not acceptable")  # noqa: TRY301
-            await self._greet()
-            while True:
-                self._handle(await self._next())
+            async with self._drain.until_stop():
+                await self._greet()
+                while True:
+                    self._handle(await self._next())
+            # Queries and mutations are answered yet; subscriptions end by themselves.
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            raise _Closed(1012, "The server stops: connect again")  # noqa: TRY301
         except _Closed as closed:
             await self._close(closed.code, closed.reason)
         finally:
@@ -164,8 +173,8 @@ class Socket:
 
     def _start(self, name: str, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=f"socket-operation {name}")
-        _TASKS.add(task)
-        task.add_done_callback(_TASKS.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
     # The way out.
@@ -180,30 +189,44 @@ class Socket:
             last = {"id": name, "type": "error", "payload": [RequestRefused(refusal.code).error]}
         except Unavailable:
             last = {"id": name, "type": "error", "payload": [RequestRefused("UNAVAILABLE").error]}
+        if last is None:
+            return
         # Its name is free before its end is told.
         if self._operations.get(name) is asyncio.current_task():
             del self._operations[name]
         await self._tell(last)
 
-    async def _answer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def _answer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what is to be told last; None where a client shall not take it for the end."""
         await self._context.renew()
         operation = self._engine.operation(request, self._context)
         if not isinstance(operation, Operation):
             return {"id": name, "type": "error", "payload": operation["errors"]}
-        payloads = self._engine.subscribe(operation, request.get("variables"), self._context)
-        async with aclosing(payloads):
-            async for payload in payloads:
-                if "data" not in payload:
-                    return {"id": name, "type": "error", "payload": payload["errors"]}
-                await self._tell({"id": name, "type": "next", "payload": payload})
+        began = await self._engine.begin(operation, request.get("variables"), self._context)
+        if isinstance(began, Member):
+            async with self._drain.until_stop():
+                return await self._tell_all(name, began)
+            return None
+        if "data" not in began:
+            return {"id": name, "type": "error", "payload": began["errors"]}
+        await self._tell({"id": name, "type": "next", "payload": began})
+        return {"id": name, "type": "complete"}
+
+    async def _tell_all(self, name: str, member: Member) -> dict[str, Any]:
+        head = f'{{"id":{orjson.dumps(name).decode()},"type":"next","payload":'
+        async with member:
+            async for text in member:
+                await self._put(f"{head}{text}}}")
                 if not self._is_open:
                     break
         return {"id": name, "type": "complete"}
 
     async def _tell(self, message: dict[str, Any]) -> None:
+        await self._put(orjson.dumps(message).decode())
+
+    async def _put(self, text: str) -> None:
         if not self._is_open:
             return
-        text = orjson.dumps(message).decode()
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._send({"type": "websocket.send", "text": text})
@@ -232,8 +255,8 @@ class Socket:
                 )
 
     async def _end(self) -> None:
-        running = list(self._operations.values())
         self._operations.clear()
+        running = list(self._tasks)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -246,7 +269,3 @@ class Socket:
             or normalize_origin(origin) in self._allowed_origins
             or is_same_origin(origin, self._headers.get("host"))
         )
-
-
-# A task that nobody holds may be collected while it runs.
-_TASKS: set[asyncio.Task[None]] = set()

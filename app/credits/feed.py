@@ -13,14 +13,13 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import orjson
 
 from app.core.bus import Bus
-from app.core.refusals import Refusal
-from app.core.telemetry import FEED_SUBSCRIBERS, PUBLISH_FAILURES, log
+from app.core.telemetry import PUBLISH_FAILURES, log
 from app.credits.calls import Answered
 from app.credits.credits import Credits
 from app.credits.rows import Balance, Settled
@@ -140,20 +139,18 @@ class Watch:
             self._balance = news.balance
             self._wake.set()
 
-    async def next(self, wait_seconds: float | None = None) -> Push | None:
-        """Wait for what is newer, the first time for the snapshot; None if nothing came.
+    def __aiter__(self) -> Self:
+        return self
 
-        Each call may take as long as it was paced for besides.
-        """
-        try:
-            async with asyncio.timeout(wait_seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return None
-        if (pause := self._not_before - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        self._not_before = time.monotonic() + self._interval
-        return self._take()
+    async def __anext__(self) -> Push:
+        """Wait for what is newer, the first time for the snapshot."""
+        while True:
+            await self._wake.wait()
+            if (pause := self._not_before - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            self._not_before = time.monotonic() + self._interval
+            if (push := self._take()) is not None:
+                return push
 
     def _take(self) -> Push | None:
         self._wake.clear()
@@ -175,13 +172,10 @@ class Feed:
         *,
         pushes_per_second: int = 10,
         resync_seconds: float = 10.0,
-        subscribers: int = 10_000,
     ) -> None:
         self._bus = bus
         self._interval = 1.0 / pushes_per_second
         self._resync_seconds = resync_seconds
-        self._limit = subscribers
-        self._open = 0
         self._watches: dict[UUID, set[Watch]] = {}
         self._credits: Credits | None = None
         self._resync_now = asyncio.Event()
@@ -218,20 +212,16 @@ class Feed:
             log.exception("feed.publish_failed", account=str(balance.account_id))
 
     @contextlib.asynccontextmanager
-    async def watch(self, account_id: UUID, topic: str) -> AsyncIterator[Watch]:
+    async def watch(self, account_id: UUID) -> AsyncIterator[Watch]:
         """Watch an account: the snapshot first, then whatever is newer.
 
         At most `pushes_per_second`; a slow reader gets the newest, never a backlog.
         """
         if self._credits is None:
             raise RuntimeError("the feed was not started")
-        if self._open >= self._limit:
-            raise Refusal("BUSY")
         watch = Watch(self._interval)
         watches = self._watches.setdefault(account_id, set())
         watches.add(watch)
-        self._open += 1
-        FEED_SUBSCRIBERS.labels(topic).inc()
         try:
             # Listen first, then read: what happens in between is seen twice, never lost.
             await self._bus.subscribe(_channel(account_id), self._deliver)
@@ -239,8 +229,6 @@ class Feed:
             watch.offer(News(snapshot.balance_version, snapshot, None))
             yield watch
         finally:
-            FEED_SUBSCRIBERS.labels(topic).dec()
-            self._open -= 1
             watches.discard(watch)
             if not watches:
                 del self._watches[account_id]

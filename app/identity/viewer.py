@@ -25,6 +25,11 @@ class Viewer:
     organization_id: UUID | None = None
     scopes: frozenset[str] = frozenset()
 
+    @property
+    def sight(self) -> tuple[object, ...]:
+        """What decides what a viewer may see: those with equal ones see the same."""
+        return self.kind, self.project_id, self.organization_id, self.scopes
+
 
 ANONYMOUS = Viewer(ViewerKind.ANONYMOUS)
 ADMIN = Viewer(ViewerKind.ADMIN, id="bootstrap", label="bootstrap administrator")

@@ -93,7 +93,7 @@ class CreditQueries:
         rows = await reads.transactions(
             account_id,
             narrowed,
-            before_version=None if cursor is None else _read_version(cursor),
+            before_version=None if cursor is None else read_version(cursor),
             limit=check_first(first),
         )
         return page(
@@ -171,7 +171,8 @@ class CreditQueries:
         )
 
 
-def _read_version(cursor: str) -> int:
+def read_version(cursor: str) -> int:
+    """Return the version that a cursor of the ledger stands for."""
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:  # noqa: PLR2004  # bigint
         raise invalid("after", "must be a cursor of this list")
     return int(cursor)

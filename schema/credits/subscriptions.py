@@ -4,21 +4,21 @@ The first message is a snapshot, each carries the account's version, versions on
 A client that reconnects subscribes again and gets a new snapshot.
 """
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import strawberry
 from strawberry.types import Info
 
-from app.credits.feed import Push, Watch
-from app.credits.reads import PAGE_LIMIT
+from app.credits.feed import Watch
+from app.credits.reads import PAGE_LIMIT, CreditReads
 from app.identity.rights import Operation
-from schema.context import Context, context_of
 from schema.credits.enums import ReservationStatus
 from schema.credits.types import CreditBalance, CreditTransaction, OrganizationId, ReservationState
+from schema.groups import Keeps, Topic, group_context_of
 from schema.inputs import read_id
 from schema.scalars import Credits
 
@@ -26,46 +26,24 @@ _PENDING_SHOWN = 100
 _OPEN_KEPT = 1_000
 
 
-class _Pushes:
-    """What a viewer sees of an account, for as long as the viewer may: rights can end."""
-
-    def __init__(self, context: Context, account_id: UUID, watch: Watch) -> None:
-        self.reads = context.services.credit_reads
-        self.account_id = account_id
-        self._context = context
-        self._watch = watch
-        self._seconds = context.services.rights_recheck_seconds
-        self._due = time.monotonic() + self._seconds
-
-    def __aiter__(self) -> "_Pushes":
-        return self
-
-    async def __anext__(self) -> Push:
-        push = None
-        while push is None:
-            push = await self._watch.next(self._due - time.monotonic())
-            await self.check()
-        return push
-
-    async def check(self) -> None:
-        """Refuse a viewer who may no longer see this, once it is time to ask again."""
-        if time.monotonic() < self._due:
-            return
-        await self._context.renew()
-        await self._context.authorize(Operation.READ_CREDITS, self.account_id)
-        self._due = time.monotonic() + self._seconds
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    account_id: UUID
+    pushes: Watch
+    reads: CreditReads
 
 
 @asynccontextmanager
 async def _watching(
-    info: Info[Any, Any], organization_id: strawberry.ID, topic: str
-) -> AsyncIterator[_Pushes]:
-    context = context_of(info)
+    info: Info[Any, Any], organization_id: strawberry.ID
+) -> AsyncIterator[_Watched]:
+    context = group_context_of(info)
     context.require(Operation.READ_CREDITS)
     account_id = read_id(organization_id, "organizationId")
     await context.authorize(Operation.READ_CREDITS, account_id)
-    async with context.services.feed.watch(account_id, topic) as watch:
-        yield _Pushes(context, account_id, watch)
+    context.admit()
+    async with context.services.feed.watch(account_id) as pushes:
+        yield _Watched(account_id, pushes, context.services.credit_reads)
 
 
 @strawberry.type
@@ -74,50 +52,52 @@ class CreditSubscriptions:
 
     @strawberry.subscription(
         description="The balance now, and again whenever it changes: always the newest,"
-        " at most ten times a second."
+        " at most ten times a second.",
+        metadata={"topic": Topic("balance", Keeps.NEWEST)},
     )
     async def credit_balance_updated(
         self, info: Info[Any, Any], organization_id: OrganizationId
     ) -> AsyncIterator[CreditBalance]:
-        async with _watching(info, organization_id, "balance") as pushes:
-            async for push in pushes:
+        async with _watching(info, organization_id) as watched:
+            async for push in watched.pushes:
                 yield CreditBalance.of(push.balance)
 
     @strawberry.subscription(
         description="Every ledger row from now on, in order, none left out; read from the"
-        " ledger itself, so that a lost push loses no row."
+        " ledger itself, so that a lost push loses no row.",
+        metadata={"topic": Topic("transactions", Keeps.ALL)},
     )
     async def credit_transaction_added(
         self, info: Info[Any, Any], organization_id: OrganizationId
     ) -> AsyncIterator[CreditTransaction]:
-        async with _watching(info, organization_id, "transactions") as pushes:
-            seen = (await anext(pushes)).balance.balance_version
-            async for push in pushes:
+        async with _watching(info, organization_id) as watched:
+            seen = (await anext(watched.pushes)).balance.balance_version
+            async for push in watched.pushes:
                 newest = push.balance.balance_version
                 while seen < newest:
-                    rows = await pushes.reads.transactions_since(pushes.account_id, seen)
+                    rows = await watched.reads.transactions_since(watched.account_id, seen)
                     for row in rows:
                         # It may be newer than what was pushed: then it is not sent again.
                         seen = row.version
                         yield CreditTransaction.of(row)
                     if len(rows) < PAGE_LIMIT:
                         seen = max(seen, newest)
-                    await pushes.check()
 
     @strawberry.subscription(
         description="The open reservations now, at most 100, and each reservation again"
-        " whenever it changes."
+        " whenever it changes.",
+        metadata={"topic": Topic("reservations", Keeps.OWN)},
     )
     async def reservation_updated(
         self, info: Info[Any, Any], organization_id: OrganizationId
     ) -> AsyncIterator[ReservationState]:
         shown: dict[str, ReservationState] = {}
         looked_up: dict[str, ReservationState] = {}
-        async with _watching(info, organization_id, "reservations") as pushes:
-            async for push in pushes:
+        async with _watching(info, organization_id) as watched:
+            async for push in watched.pushes:
                 changes = [ReservationState.of_change(change) for change in push.changes]
                 if not push.complete:
-                    changes = await _look_up(pushes, shown, changes)
+                    changes = await _look_up(watched, shown, changes)
                 for change in changes:
                     # Postgres may have told a moment before what is pushed now.
                     if change in (shown.get(change.id), looked_up.get(change.id)):
@@ -133,13 +113,15 @@ class CreditSubscriptions:
 
 
 async def _look_up(
-    pushes: _Pushes, shown: dict[str, ReservationState], changes: list[ReservationState]
+    watched: _Watched, shown: dict[str, ReservationState], changes: list[ReservationState]
 ) -> list[ReservationState]:
     """Return what is open, and what became of those that were shown as open or changed."""
-    pending = await pushes.reads.reservations(pushes.account_id, ["pending"], limit=_PENDING_SHOWN)
+    pending = await watched.reads.reservations(
+        watched.account_id, ["pending"], limit=_PENDING_SHOWN
+    )
     open_ids = {str(row.id) for row in pending}
-    others = await pushes.reads.reservations_by_id(
-        pushes.account_id,
+    others = await watched.reads.reservations_by_id(
+        watched.account_id,
         [UUID(id_) for id_ in {*shown, *(change.id for change in changes)} - open_ids],
     )
     return [

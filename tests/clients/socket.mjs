@@ -13,8 +13,8 @@ const reason = (error) => (Array.isArray(error) ? error : { code: error.code, me
 
 follow({
   /**
-   * Make a client, which may be told to: be `lazy` or not; ping, `keepAlive`; `retry`; name each operation the
-   * `sameName`; say something `first`, before its key; be `silent` and never say its key; ask for other
+   * Make a client, which may be told to: be `lazy` or not; ping, `keepAlive`; `retry`; be `stubborn`, and retry also where
+   * nobody listens; name each operation the `sameName`; say something `first`, before its key; be `silent` and never say its key; ask for other
    * `protocols`; be `deaf` to the server's pings.
    */
   create(url, key, told = {}) {
@@ -31,6 +31,7 @@ follow({
       lazy: told.lazy ?? true,
       keepAlive: told.keepAlive ?? 0,
       retryAttempts: told.retry ? Infinity : 0,
+      ...(told.stubborn && { shouldRetry: () => true }),
       retryWait: () =>
         new Promise((resolve) => {
           again = resolve;

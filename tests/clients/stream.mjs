@@ -2,7 +2,7 @@
 import { createClient, NetworkError } from "graphql-sse";
 import { follow, tell } from "./lines.mjs";
 
-let client;
+let client, again;
 const running = new Map();
 
 async function reason(error) {
@@ -12,12 +12,18 @@ async function reason(error) {
 }
 
 follow({
-  create(url, key) {
+  /** Make a client, which may be told to `retry`: before it does, it tells "waiting", until told to. */
+  create(url, key, told = {}) {
     client = createClient({
       url,
       headers: key ? { Authorization: `Bearer ${key}` } : {},
       singleConnection: false,
-      retryAttempts: 0,
+      retryAttempts: told.retry ? Infinity : 0,
+      retry: () =>
+        new Promise((resolve) => {
+          again = resolve;
+          tell("waiting");
+        }),
       on: {
         connected: () => tell("connected"),
         message: ({ event }) => tell(`message ${event}`),
@@ -35,6 +41,7 @@ follow({
     );
     running.set(name, stop);
   },
+  retry: () => again(),
   unsubscribe: (name) => running.get(name)(),
   dispose: () => client.dispose(),
 });

@@ -1,6 +1,7 @@
 """The command `exchequer`: what it says, and how it ends."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -224,6 +225,30 @@ def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = CliRunner().invoke(cli.main, ["export-schema", "--folder", str(tmp_path / "file" / "x")])
     assert (done.exit_code, len(done.output.splitlines())) == (1, 1)
+
+
+async def test_serve_runs_on_the_loop_and_the_parser_that_it_is_measured_with(
+    servers: Servers, database_name: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        EXCHEQUER,
+        "serve",
+        env={
+            **os.environ,
+            "DATABASE_URL": servers.app_url(database_name),
+            "REDIS_URL": servers.redis,
+            "PORT": "0",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"serve.listening" not in (line := await process.stderr.readline()):
+            assert line, "ended too early"
+    process.terminate()
+    await process.communicate()
+    said = json.loads(line)
+    assert (said["loop"], said["http"]) == ("uvloop", "HttpToolsProtocol")
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])

@@ -13,10 +13,11 @@ from app.core.database import Database
 from app.core.refusals import CATALOGUE, Refusal
 from app.credits import Credits
 from app.credits.feed import Feed
+from app.credits.shown import ShownCredits
 from db.driver import Connection
 from tests.conftest import Servers
 from tests.graphql.requests import Requests, everything
-from tests.support.api import Answer, Api, serving, settings_for
+from tests.support.api import Answer, Api, document, serving, settings_for
 from tests.support.callers import Caller, Tenants
 
 SECRET = "postgresql://app:hunter2@db.internal/credits"  # noqa: S105  # a word to look for
@@ -57,9 +58,14 @@ def only_error(answered: Answer) -> dict[str, Any]:
     return dict(error)
 
 
+@pytest.mark.parametrize("way", ["executed", "hot"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 async def test_a_fault_in_a_resolver_is_masked_and_logged(
-    fault: BaseException, api: Api, requests: Requests, monkeypatch: pytest.MonkeyPatch
+    fault: BaseException,
+    way: str,
+    api: Api,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     logged: list[tuple[str, Any]] = []
 
@@ -67,13 +73,18 @@ async def test_a_fault_in_a_resolver_is_masked_and_logged(
         def error(self, event: str, **facts: Any) -> None:
             logged.append((event, facts["exc_info"]))
 
-    async def fail(*_: Any) -> None:
+    async def fail(*_: Any, **_named: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(Credits, "check_balance", fail)
+    if way == "hot":
+        monkeypatch.setattr(ShownCredits, "read", fail)
+    else:
+        monkeypatch.setattr(Credits, "check_balance", fail)
     monkeypatch.setattr("schema.errors.log", Log())
     variables = await requests.variables("creditBalance")
-    answered = await api.run("creditBalance", variables)
+    # Executed is what is not, to the letter, a document of the contract.
+    text = document("creditBalance") + (" " if way == "executed" else "")
+    answered = await api.send(text, variables)
     error = only_error(answered)
     assert (answered.status, answered.body["data"]) == (200, None)
     assert (error["message"], error["path"]) == (CATALOGUE["INTERNAL"].message, ["creditBalance"])

@@ -125,16 +125,27 @@ def test_each_operation_is_recorded_and_nothing_else() -> None:
 async def test_a_key_costs_one_lookup_and_its_project_another_the_first_time(
     api: Api, requests: Requests, statements: list[str]
 ) -> None:
-    variables = await requests.variables("creditBalance")
-    await api.run("creditBalance", variables, Caller.PROJECT)
+    variables = await requests.variables("creditGrants")
+    await api.run("creditGrants", variables, Caller.PROJECT)
     assert subjects(statements) == [
         "identity.find_api_key",
         "identity.organizations",
-        "credits.check_balance",
+        "credits.grants",
     ]
     statements.clear()
-    await api.run("creditBalance", variables, Caller.PROJECT)
-    assert subjects(statements) == ["identity.find_api_key", "credits.check_balance"]
+    await api.run("creditGrants", variables, Caller.PROJECT)
+    assert subjects(statements) == ["identity.find_api_key", "credits.grants"]
+
+
+@pytest.mark.parametrize("operation", ["creditBalance", "creditBalanceCheck", "creditTransactions"])
+async def test_a_hot_read_is_one_statement_which_holds_the_right_to_see(
+    operation: str, api: Api, requests: Requests, statements: list[str]
+) -> None:
+    variables = {**await requests.variables("creditBalanceCheck")}
+    await api.run(operation, variables, Caller.PROJECT)
+    [key, read] = statements
+    assert "identity.find_api_key" in key
+    assert "o.project_id" in read
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import yaml
 from app.cli import main
 from app.health import health_routes
 from app.settings import Settings
-from app.start import _GRACE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 INSTRUCTIONS = {
@@ -180,7 +179,7 @@ def test_the_images_variables_and_port_are_settings() -> None:
 def test_the_images_health_check_asks_a_route() -> None:
     program, option, code = health_command()
     nothing = cast("Any", None)
-    routes = {route.path for route in health_routes(nothing, nothing, nothing).routes}  # type: ignore[attr-defined]
+    routes = {route.path for route in health_routes(nothing, nothing, nothing, nothing).routes}  # type: ignore[attr-defined]
     assert (program, option) == ("python", "-c")
     compile(code, "HEALTHCHECK", "exec")
     assert set(re.findall(r"'(/[a-z/]+)'", code)) == {"/health/live"}
@@ -264,7 +263,8 @@ def test_services_restart_and_are_given_time_to_stop() -> None:
         assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
         assert re.fullmatch(r"\d+s", service["stop_grace_period"])
     # Requests under way, then the pool's own time-out.
-    patience = _GRACE_SECONDS + Settings.model_fields["database_command_seconds"].default
+    limits = ("drain_seconds", "database_command_seconds")
+    patience = sum(Settings.model_fields[limit].default for limit in limits)
     for service in ours().values():
         assert int(service["stop_grace_period"].removesuffix("s")) > patience
 

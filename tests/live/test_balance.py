@@ -103,6 +103,8 @@ async def test_messages_out_of_order_and_in_duplicate_never_turn_back(
         assert (await stream.next())["version"] == 7
         [watch] = server.feed._watches[account]
         watch._version = 2
+        [member] = server.members(account)
+        member.version = 2
         for news in (third, second, first, third):
             await redis.publish(channel, news.encode())
         assert (await stream.next())["version"] == 5
@@ -175,10 +177,11 @@ async def test_a_slow_reader_gets_the_newest_and_never_a_backlog(
         [watch] = server.feed._watches[account]
         for number in range(BURST):
             await server.services.credits.deduct(account, CREDIT // 100, f"d-{number}")
-        await until(lambda: watch.seen == 2 + BURST, "the last message")
+        [member] = server.members(account)
+        await until(lambda: member.version == 2 + BURST, "the last message")
         # It waits in the slot, and nothing else does.
-        assert watch._balance is not None
-        assert watch._changes == {}
+        assert [told.version for told in member._queue] == [2 + BURST]
+        assert (watch._balance, watch._changes) == (None, {})
         versions: list[int] = []
         while not versions or versions[-1] < 2 + BURST:
             message = json.loads(await asyncio.wait_for(connection.recv(), 10))

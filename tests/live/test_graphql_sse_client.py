@@ -3,16 +3,21 @@
 Nothing is looked at but what goes over the wire: what the client tells, and the metrics.
 """
 
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
+from tests.conftest import Servers
 from tests.live.conftest import Start
+from tests.support import processes
 from tests.support.accounts import Accounts
 from tests.support.live import ADMIN_KEY, BALANCE_FIGURES, LiveServer
 from tests.support.node import Client, client, need, next_of, subscribers_are
+from tests.support.processes import ApiProcess, reserve
 
 QUERY = "query ($id: ID!) { creditBalance(organizationId: $id) { available } }"
 
@@ -133,3 +138,38 @@ async def test_a_bad_key_is_refused_with_an_answer_the_client_can_read(
     [error] = reason["body"]["errors"]
     assert error["extensions"]["code"] == "UNAUTHENTICATED"
     assert person.counts["connected"] == 0
+
+
+async def test_a_client_comes_again_after_a_restart_and_after_a_crash(
+    servers: Servers, database_name: str, accounts: Accounts
+) -> None:
+    need("graphql-sse")
+    account = str(await accounts.open(10))
+    async with (
+        ApiProcess(servers.app_url(database_name), servers.redis) as api,
+        httpx.AsyncClient(trust_env=False) as http,
+        client("stream.mjs") as person,
+    ):
+        await person("create", f"{api.url}/graphql", processes.ADMIN_KEY, {"retry": True})
+        await person("subscribe", "a", BALANCE_FIGURES, {"id": account})
+        assert (await next_of(person, "a"))["version"] == 2
+        version = 2
+        for crash in (False, True):
+            if crash:
+                api.kill()
+            else:
+                await api.end(signal.SIGTERM)
+            # Nobody is there yet.
+            await person.told("waiting")
+            await person("retry")
+            await person.told("waiting")
+            await api.start()
+            # While it was away.
+            await reserve(http, api.url, account, f"away-{crash}")
+            await person("retry")
+            assert (await next_of(person, "a"))["version"] == version + 1
+            await reserve(http, api.url, account, f"back-{crash}")
+            version += 2
+            assert (await next_of(person, "a"))["version"] == version
+        assert person.counts["a error"] == person.counts["a complete"] == 0
+        assert person.counts["message complete"] == 0

@@ -88,7 +88,7 @@ async def test_a_client_comes_again_after_a_restart_and_after_a_crash(
         httpx.AsyncClient(trust_env=False) as http,
     ):
         url = f"{api.url.replace('http', 'ws')}/graphql"
-        await person("create", url, processes.ADMIN_KEY, {"retry": True})
+        await person("create", url, processes.ADMIN_KEY, {"retry": True, "stubborn": True})
         await person("subscribe", "a", BALANCE_FIGURES, {"id": account})
         assert (await next_of(person, "a"))["version"] == 2
         assert await person.told("connected") == [False]
@@ -99,6 +99,10 @@ async def test_a_client_comes_again_after_a_restart_and_after_a_crash(
             else:
                 await api.end(signal.SIGTERM)
             assert (await person.told("closed"))[0] == code
+            # Nobody is there yet: no close, but an error.
+            await person.told("waiting")
+            await person("retry")
+            await person.told("error")
             await person.told("waiting")
             await api.start()
             # While it was away.
@@ -110,6 +114,23 @@ async def test_a_client_comes_again_after_a_restart_and_after_a_crash(
             version += 2
             assert (await next_of(person, "a"))["version"] == version
         assert person.counts["a error"] == person.counts["a complete"] == 0
+
+
+async def test_a_client_of_its_own_defaults_gives_up_where_nobody_listens(
+    person: Client, servers: Servers, database_name: str, accounts: Accounts
+) -> None:
+    # Why the contract tells clients to set `shouldRetry`.
+    variables = {"id": str(await accounts.open(10))}
+    async with ApiProcess(servers.app_url(database_name), servers.redis) as api:
+        url = f"{api.url.replace('http', 'ws')}/graphql"
+        await person("create", url, processes.ADMIN_KEY, {"retry": True})
+        await person("subscribe", "a", BALANCE_FIGURES, variables)
+        await next_of(person, "a")
+        await api.end(signal.SIGTERM)
+        await person.told("waiting")
+        await person("retry")
+        await person.told("a error")
+    assert person.counts["waiting"] == 1
 
 
 # Signs of life.
@@ -149,12 +170,18 @@ async def test_a_client_that_answers_the_servers_pings_is_kept(
     assert person.counts["opened"] == 1
 
 
-async def test_a_client_that_does_not_answer_the_servers_pings_is_left(
+async def test_a_client_that_does_not_answer_the_servers_pings_is_left_and_comes_again(
     person: Client, pinging: LiveServer
 ) -> None:
-    await person("create", _endpoint(pinging), ADMIN_KEY, {"lazy": False, "deaf": True})
-    await person.told("connected")
-    assert (await person.told("closed"))[0] == 1011
+    # As a machine that slept: its line is dead to the server, and it reads so when it wakes.
+    options = {"lazy": False, "deaf": True, "retry": True}
+    await person("create", _endpoint(pinging), ADMIN_KEY, options)
+    assert await person.told("connected") == [False]
+    assert await person.told("closed") == [1001, "No answer to pings"]
+    await person.told("waiting")
+    await person("retry")
+    assert await person.told("connected") == [True]
+    assert person.counts["gave up"] == 0
 
 
 # The life of an operation.

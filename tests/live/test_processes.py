@@ -116,7 +116,7 @@ async def test_subscribers_of_two_hundred_accounts_all_get_their_final_version(
     ids = [await accounts.open(project_id=project) for _ in range(CROWD)]
     async with server.socket() as client:
         streams = [await client.watch(BALANCE_FIGURES, account) for account in ids]
-        await until(lambda: server.feed._open == CROWD, "all")
+        await until(lambda: server.groups.open == CROWD, "all")
         for account in ids:
             await server.watched(account)
         credits = writer.services.credits
@@ -173,7 +173,7 @@ async def test_a_process_has_one_connection_for_listening_and_leaves_no_channel_
             await until(less, "fewer channels")
         for server in servers:
             await until(lambda s=server: not s.feed._watches, "the end")  # type: ignore[misc]
-            assert (server.feed._open, server.bus._channels) == (0, {})
+            assert (server.groups.open, server.bus._channels) == (0, {})
         wanted.clear()
         await until(less, "no channel")
         assert await redis.client_list(_type="pubsub") == []
@@ -206,16 +206,15 @@ async def test_coming_and_going_at_once_never_loses_who_stays(
     account = await accounts.open(100)
     credits = writer.services.credits
     for number in range(25):
-        async with server.feed.watch(account, "balance") as first:
-            await first.next()
+        async with server.feed.watch(account) as first:
+            await anext(first)
         # The channel is being left this very moment.
-        async with server.feed.watch(account, "balance") as second:
-            await second.next()
-            async with server.feed.watch(account, "balance") as third:
-                await third.next()
+        async with server.feed.watch(account) as second:
+            await anext(second)
+            async with server.feed.watch(account) as third:
+                await anext(third)
             row = await credits.deduct(account, CREDIT, f"d-{number}")
             async with asyncio.timeout(10):
-                push = await second.next()
-            assert push is not None
+                push = await anext(second)
             assert push.balance == row.balance
     assert (server.feed._watches, server.bus._channels) == ({}, {})

@@ -56,32 +56,28 @@ async def test_a_revoked_key_ends_its_streams_though_nothing_moves(
                 assert (await ended.next())["version"] == 2
             assert await ended.refused() == "UNAUTHENTICATED"
             await ended.completed()
-        await until(lambda: len(server.feed._watches[account]) == 1, "the end of two")
+        await until(lambda: len(server.members(account)) == 1, "the end of two")
         assert (await stays.next())["version"] == 2
         await server.deduct(account)
         assert (await stays.next())["version"] == 3
 
 
 async def test_nothing_is_pushed_once_the_check_is_due(
-    live: Start, accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
+    live: Start, accounts: Accounts, database: Database
 ) -> None:
-    server = await live(rights_recheck_seconds=0.001, key_cache_seconds=0)
+    server = await live(key_cache_seconds=0)
     account = await accounts.open(10)
     secret, key_id = await _key(database, "organization", account, account)
     async with server.socket(secret) as client:
         stream = await client.watch(BALANCE_FIGURES, account)
         assert (await stream.next())["version"] == 2
-        [watch] = server.feed._watches[account]
-        wait = watch.next
-
-        async def wait_for_news(_seconds: float | None = None) -> object:
-            # The check is due and there is news: the check comes first.
-            await Identity(database).revoke_api_key(key_id)
-            await server.deduct(account)
-            return await wait(None)
-
-        monkeypatch.setattr(watch, "next", wait_for_news)
+        await Identity(database).revoke_api_key(key_id)
+        # The check is due and there is news: the check comes first.
+        [member] = server.members(account)
+        member._is_due = True
+        await server.deduct(account)
         assert await stream.refused() == "UNAUTHENTICATED"
+        await stream.completed()
 
 
 async def test_a_key_that_stays_good_is_asked_for_again_and_again_and_goes_on(
@@ -166,7 +162,7 @@ async def test_a_process_carries_a_limited_number_of_subscribers(
             assert await events.refused() == "BUSY"
         # Who leaves makes room.
         await client.send({"type": "complete", "id": name})
-        await until(lambda: server.feed._open == 1, "room")
+        await until(lambda: server.groups.open == 1, "room")
         assert (await (await client.watch(BALANCE_FIGURES, two)).next())["version"] == 2
-        assert server.feed._open == 2
-    await until(lambda: server.feed._open == 0, "the end")
+        assert server.groups.open == 2
+    await until(lambda: server.groups.open == 0, "the end")

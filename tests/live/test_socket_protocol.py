@@ -258,7 +258,7 @@ async def test_complete_stops_one_operation_and_frees_it(live: Start, accounts: 
         assert (await going_on.next())["version"] == 2
         await socket.send({"type": "complete", "id": name})
         await socket.send({"type": "complete", "id": "never begun"})
-        await until(lambda: len(server.feed._watches[account]) == 1, "the end of one")
+        await until(lambda: len(server.members(account)) == 1, "the end of one")
         await server.deduct(account)
         assert (await going_on.next())["version"] == 3
         assert socket._queues[name].empty()
@@ -288,7 +288,7 @@ async def test_a_socket_carries_a_limited_number_of_operations(
                 "extensions": {"code": "BUSY", "limit": 2},
             },
         }
-        assert len(server.feed._watches[account]) == 2
+        assert len(server.members(account)) == 2
         await socket.send({"type": "complete", "id": first})
-        await until(lambda: len(server.feed._watches[account]) == 1, "the end of one")
+        await until(lambda: len(server.members(account)) == 1, "the end of one")
         assert (await (await socket.watch(BALANCE_FIGURES, account)).next())["version"] == 2

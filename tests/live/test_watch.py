@@ -173,28 +173,16 @@ async def test_pushes_are_paced_and_the_first_of_a_pause_comes_at_once(
         now += seconds
 
     monkeypatch.setattr(feed, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(
-        feed, "asyncio", SimpleNamespace(Event=asyncio.Event, timeout=asyncio.timeout, sleep=sleep)
-    )
+    monkeypatch.setattr(feed, "asyncio", SimpleNamespace(Event=asyncio.Event, sleep=sleep))
     watch = Watch(0.125)
     times: list[float] = []
     for version in range(1, 41):
         watch.offer(_news(version - 1, version))
         if version == 21:
             now += 7
-        push = await watch.next()
-        assert push is not None
+        push = await anext(watch)
         assert push.balance.balance_version == version
         times.append(now - 1000)
     # Eight a second; after the pause it begins anew, without making up for it.
     assert times[:20] == [0.125 * number for number in range(20)]
     assert times[20:] == [7 + 0.125 * number for number in range(19, 39)]
-
-
-async def test_waiting_ends_with_nothing_when_nothing_comes() -> None:
-    watch = _watch(at=4)
-    assert await watch.next(0.0) is None
-    watch.offer(_news(4, 5))
-    push = await watch.next(0.0)
-    assert push is not None
-    assert push.balance.balance_version == 5

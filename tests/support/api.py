@@ -15,13 +15,13 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from app.core.database import Database
+from app.core.drain import Drain
 from app.main import create_app, pool_limits
+from app.server import Server, configured
 from app.settings import Settings
-from app.start import Server
 from tests.conftest import Servers
 from tests.support.callers import ADMIN_KEY, Caller
 
@@ -212,21 +212,12 @@ class _QuietServer(Server):
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """Serve the application; stopped, it has let go of everything."""
     database = await Database.connect(settings.database_url, pool_limits(settings))
-    app = create_app(settings, database)
+    drain = Drain()
+    app = create_app(settings, database, drain)
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    # As in app.start.
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=0,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-        ws_max_size=settings.request_body_bytes,
-        h11_max_incomplete_event_size=65_536,
-    )
-    server = _QuietServer(config, ready.set_result)
+    config = configured(app, settings)
+    config.host, config.port = "127.0.0.1", 0
+    server = _QuietServer(config, ready.set_result, drain)
     task = asyncio.create_task(server.serve(), name="server")
     try:
         either: list[asyncio.Future[Any]] = [task, ready]

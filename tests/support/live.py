@@ -23,12 +23,15 @@ from websockets.typing import Subprotocol
 
 from app.core.bus import Bus
 from app.core.database import Database
+from app.core.drain import Drain
 from app.credits import Credits
-from app.credits.feed import Feed, News, Watch
-from app.main import create_app, pool_limits
+from app.credits.feed import Feed, News
+from app.main import create_app, make_engine, pool_limits
+from app.server import Server, configured
 from app.settings import Settings
-from app.start import Server
 from schema.context import Services
+from schema.engine import Engine
+from schema.groups import Groups, Member
 
 ADMIN_KEY = "the administrator of these tests and of nothing else"
 LIMIT_SECONDS = 15.0
@@ -166,8 +169,10 @@ class LiveServer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.services: Services
+        self.engine: Engine
+        self.drain = Drain()
         self.port = 0
-        self._server: uvicorn.Server
+        self._server: Server
         self._task: asyncio.Task[None] | None = None
         self._http = httpx.AsyncClient(trust_env=False, timeout=LIMIT_SECONDS)
 
@@ -184,19 +189,9 @@ class LiveServer:
         return self._task is not None and not self._task.done()
 
     def config(self, app: Any) -> uvicorn.Config:
-        # As in app.start, with a shorter grace.
-        return uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=0,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            ws_max_size=self.settings.request_body_bytes,
-            ws_ping_interval=20,
-            ws_ping_timeout=20,
-        )
+        config = configured(app, self.settings)
+        config.host, config.port = "127.0.0.1", 0
+        return config
 
     async def start(self) -> Self:
         """Start, and return when it listens."""
@@ -206,13 +201,18 @@ class LiveServer:
             return self.services
 
         database = await Database.connect(self.settings.database_url, pool_limits(self.settings))
-        with patch("app.main.Services", capture):
-            app = create_app(self.settings, database)
+
+        def keep(settings: Settings) -> Engine:
+            self.engine = make_engine(settings)
+            return self.engine
+
+        with patch("app.main.Services", capture), patch("app.main.make_engine", keep):
+            app = create_app(self.settings, database, self.drain)
 
         def ready(port: int) -> None:
             self.port = port
 
-        self._server = Server(self.config(app), ready)
+        self._server = Server(self.config(app), ready, self.drain)
         # The signals belong to pytest.
         self._server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
         self._task = asyncio.create_task(self._server.serve(), name="server")
@@ -268,14 +268,30 @@ class LiveServer:
         balance: Payload = done["balance"]
         return balance
 
+    @property
+    def groups(self) -> Groups:
+        return self.engine.groups
+
+    def members(self, account_id: UUID) -> list[Member]:
+        """Return the subscribers of an account."""
+        return [
+            member
+            for group in self.groups
+            for member in group.members
+            if account_id in [organization for _, organization in group.context.required]
+        ]
+
     async def watched(self, account_id: UUID, by: int = 1) -> None:
         """Wait until an account has so many subscribers, each past its snapshot."""
 
-        def past() -> list[Watch]:
+        def past() -> int:
             watches = self.feed._watches.get(account_id, ())
-            return [watch for watch in watches if watch._version >= 0]
+            if any(watch._version < 0 for watch in watches):
+                return 0
+            # Each has told its first, or waits for what comes next.
+            return len([each for each in self.members(account_id) if each.is_free.is_set()])
 
-        await until(lambda: len(past()) == by, f"{by} subscribers")
+        await until(lambda: past() == by, f"{by} subscribers")
 
     async def handshake(self, **options: Any) -> ClientConnection:
         """Open a WebSocket and say nothing yet."""

@@ -1,6 +1,7 @@
 """The API as a process of its own, to be killed."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,8 +32,12 @@ mutation Reserve($input: ReserveCreditsInput!) {
 class ApiProcess:
     """`exchequer serve` on a port of its own."""
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
+    def __init__(
+        self, database_url: str, redis_url: str, *, log: Path | None = None, **settings: str
+    ) -> None:
         self.port = free_port()
+        # Where it writes what it says; unset: where the test does.
+        self._log = log
         self._environment = {
             **os.environ,
             "DATABASE_URL": database_url,
@@ -40,6 +45,7 @@ class ApiProcess:
             "PORT": str(self.port),
             "EXCHEQUER_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
             "EXCHEQUER_LOG_LEVEL": "error",
+            **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,7 +55,11 @@ class ApiProcess:
 
     async def start(self) -> None:
         """Start and wait until it answers."""
-        process = subprocess.Popen([EXCHEQUER, "serve"], env=self._environment)  # noqa: ASYNC220, S603
+        with contextlib.ExitStack() as opened:
+            log = None if self._log is None else opened.enter_context(self._log.open("ab"))
+            process = subprocess.Popen(  # noqa: ASYNC220, S603  # our own command
+                [EXCHEQUER, "serve"], env=self._environment, stderr=log
+            )
         self._process = process
         async with httpx.AsyncClient() as client, asyncio.timeout(START_SECONDS):
             while True:
@@ -70,11 +80,11 @@ class ApiProcess:
         self._process = None
 
     async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it and wait."""
+        """End it and wait; it must end well."""
         if self._process is not None:
-            self._process.send_signal(how)
-            await asyncio.to_thread(self._process.wait, 30)
-            self._process = None
+            ending, self._process = self._process, None
+            ending.send_signal(how)
+            assert await asyncio.to_thread(ending.wait, 30) == 0
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -1,0 +1,1 @@
+"""What is measured, each with its control in the same run; `make bench` runs it."""
