@@ -201,8 +201,9 @@ class Engine:
     def _executor(
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
     ) -> LeafExecutor | list[GraphQLError]:
-        if operation.cost.of(variables) > self._cost_limit:
-            return [too_complex("points of cost", self._cost_limit)]
+        cost = operation.cost.of(variables)
+        if cost > self._cost_limit:
+            return [too_complex("points of cost", self._cost_limit, requested=cost)]
         try:
             values = get_variable_values(
                 self._schema,
