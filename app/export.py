@@ -1,9 +1,10 @@
-"""What is generated and committed: the SDL, the refusals, `.env.example`."""
+"""What is generated and committed: the SDL, the manifest, the refusals, `.env.example`."""
 
 from pathlib import Path
 from typing import Any
 
 import orjson
+from graphql import get_operation_ast, parse
 from pydantic_core import PydanticUndefined
 
 from app.core.refusals import CATALOGUE
@@ -27,9 +28,36 @@ def _generated(folder: Path) -> dict[Path, str]:
 
     return {
         folder / "schema.graphql": make_schema().as_str() + "\n",
+        folder / "documents.json": _documents(folder / "operations"),
         folder / "refusals.json": _refusals(),
         folder.parent / ".env.example": _environment(),
     }
+
+
+def _documents(folder: Path) -> str:
+    """Return the manifest of what servers trust, in the form that Apollo's tools read."""
+    from schema.documents import digest_of  # noqa: PLC0415  # as above
+
+    operations: list[dict[str, str]] = []
+    for path in sorted(folder.glob("*.graphql")):
+        text = path.read_text(encoding="utf-8")
+        operation = get_operation_ast(parse(text))
+        if operation is None or operation.name is None:
+            raise ValueError(f"{path.name} is not one operation with a name")
+        operations.append(
+            {
+                "id": digest_of(text),
+                "name": operation.name.value,
+                "type": operation.operation.value,
+                "body": text,
+            }
+        )
+    manifest = {
+        "format": "apollo-persisted-query-manifest",
+        "version": 1,
+        "operations": operations,
+    }
+    return orjson.dumps(manifest, option=orjson.OPT_INDENT_2).decode() + "\n"
 
 
 def _refusals() -> str:

@@ -30,6 +30,7 @@ from schema.context import Services
 from schema.credits.hot import HOT_READS
 from schema.edge import PATH, Edge
 from schema.engine import Engine, Limits
+from schema.protocol import PREFLIGHTED
 
 CONTRACT = Path(__file__).parents[1] / "frontend-contract"
 STATIC = Path(__file__).parent / "static" / "graphiql"
@@ -153,7 +154,7 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         app,
         allow_origins=settings.allowed_origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "x-request-id"],
+        allow_headers=["content-type", "x-request-id", *PREFLIGHTED],
         expose_headers=["x-request-id"],
         max_age=86_400,
     )

@@ -86,7 +86,7 @@ class _Walk:
         self._schema = schema
         self._fragments = fragments
         self._defaults = {
-            node.variable.name.value: int(node.default_value.value)
+            node.variable.name.value: node.default_value.value
             for node in operation.variable_definitions or ()
             if isinstance(node.default_value, IntValueNode)
         }
@@ -163,5 +163,7 @@ class _Walk:
                     return _bounded(int(value.value), standard)
                 if isinstance(value, VariableNode):
                     variable = value.name.value
-                    return variable, self._defaults.get(variable, standard)
+                    # Read only here, where it is known to be an Int: as an ID it may have
+                    # more digits than Python converts.
+                    return variable, int(self._defaults.get(variable, standard))
         return standard

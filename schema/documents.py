@@ -6,7 +6,7 @@ told so again costs no validation.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -93,9 +93,8 @@ class Documents:
         """Return a trusted document."""
         return self._trusted.get(digest)
 
-    def read(self, text: str) -> Document:
-        """Return a document, prepared now or known from before."""
-        digest = digest_of(text)
+    def read(self, text: str, digest: str) -> Document:
+        """Return the document of a text and its digest, prepared now or known from before."""
         known = self._trusted.get(digest) or self._kept.get(digest)
         if known is None:
             known = self._prepare(text, digest)
@@ -148,11 +147,6 @@ class Documents:
 def digest_of(text: str) -> str:
     """Return the digest by which a text is known."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def manifest(texts: Mapping[str, str]) -> dict[str, str]:
-    """Return the digest of each document, by its name."""
-    return {name: digest_of(text) for name, text in sorted(texts.items())}
 
 
 def _depends_on_variables(document: DocumentNode) -> bool:

@@ -20,7 +20,7 @@ from graphql.execution.execute import create_source_event_stream
 from graphql.execution.values import get_variable_values
 
 from schema.context import Context
-from schema.documents import Document, Documents, Operation
+from schema.documents import Document, Documents, Operation, digest_of
 from schema.errors import coded
 from schema.execution import LeafExecutor, leaves_of
 from schema.groups import Failed, GroupContext, Groups, Keeps, Member, Told, Topic, Wanted
@@ -102,22 +102,22 @@ class Engine:
         """Return the document that a request names or brings."""
         text = data.get("query")
         named = _named(data)
-        if named is not None:
-            document = self.documents.trusted(named)
-            if document is not None:
-                return document
-            if not text:
-                raise RequestRefused("PERSISTED_QUERY_NOT_FOUND")
         if not text:
-            raise RequestRefused("BAD_REQUEST", "`query` is missing.")
-        document = self.documents.read(text)
-        if named is not None and named != document.digest:
+            if named is None:
+                raise RequestRefused("BAD_REQUEST", "`query` is missing.")
+            document = self.documents.trusted(named)
+            if document is None:
+                raise RequestRefused("PERSISTED_QUERY_NOT_FOUND")
+            return document
+        digest = digest_of(text)
+        if named is not None and named != digest:
             raise RequestRefused("BAD_REQUEST", "`query` has another digest than was sent.")
+        # Before it is parsed: what nobody may run is given no work at all.
         if self._only_trusted and not (
-            self.documents.trusted(document.digest) or context.may_send_any_document
+            self.documents.trusted(digest) or context.may_send_any_document
         ):
             raise RequestRefused("DOCUMENT_NOT_TRUSTED")
-        return document
+        return self.documents.read(text, digest)
 
     async def execute(
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
@@ -201,8 +201,9 @@ class Engine:
     def _executor(
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
     ) -> LeafExecutor | list[GraphQLError]:
-        if operation.cost.of(variables) > self._cost_limit:
-            return [too_complex("points of cost", self._cost_limit)]
+        cost = operation.cost.of(variables)
+        if cost > self._cost_limit:
+            return [too_complex("points of cost", self._cost_limit, requested=cost)]
         try:
             values = get_variable_values(
                 self._schema,
@@ -275,9 +276,9 @@ def _named(data: Mapping[str, Any]) -> str | None:
     document_id = data.get("documentId")
     if document_id is None:
         persisted = (data.get("extensions") or {}).get("persistedQuery")
-        if not isinstance(persisted, dict):
+        if persisted is None:
             return None
-        document_id = persisted.get("sha256Hash")
+        document_id = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
         if not isinstance(document_id, str):
             raise RequestRefused("BAD_REQUEST", "`persistedQuery` has no `sha256Hash`.")
     return str(document_id).removeprefix("sha256:").lower()

@@ -7,6 +7,7 @@ the library.
 """
 
 from collections.abc import Callable, Mapping
+from types import CoroutineType
 from typing import Any, NamedTuple, cast
 
 from graphql import (
@@ -14,7 +15,6 @@ from graphql import (
     GraphQLError,
     GraphQLField,
     GraphQLObjectType,
-    GraphQLScalarType,
     GraphQLSchema,
     OperationType,
     get_nullable_type,
@@ -45,14 +45,21 @@ class _Leaf(NamedTuple):
 
     def read(self, source: object) -> object:
         """Return the value of a source as it is answered."""
+        value: Any = None
+        coerced: Any = None
         try:
             value = getattr(source, self.attribute)
             if value is None:
                 return None if self.is_nullable else _UNREAD
             coerced = self.coerce(value)
         except Exception:  # noqa: BLE001  # it happens again, where it is told
-            return _UNREAD
-        return _UNREAD if coerced is None else coerced
+            coerced = None
+        if coerced is not None:
+            return coerced
+        if isinstance(value, CoroutineType):
+            # The library makes its own, and awaits it.
+            value.close()
+        return _UNREAD
 
 
 Leaves = Mapping[GraphQLObjectType, Mapping[str, _Leaf]]
@@ -77,13 +84,22 @@ def _leaf(field: GraphQLField) -> _Leaf | None:
         or not getattr(field.resolve, "_is_default", False)
         or field.args
         or not is_leaf_type(type_)
+        # A permission or an extension of it stands in the resolver alone.
+        or not definition.is_basic_field
         # A scalar that takes anything would also take what has yet to be awaited.
-        or (isinstance(type_, GraphQLScalarType) and type_.name == "JSON")
+        or type_.name == "JSON"
     ):
         return None
-    return _Leaf(
-        definition.python_name, type_.coerce_output_value, not is_non_null_type(field.type)
-    )
+    coerce = _text if type_.name in _TEXTS else type_.coerce_output_value
+    return _Leaf(definition.python_name, coerce, not is_non_null_type(field.type))
+
+
+# These take whatever has a text: an error, `Undefined`, what has yet to be awaited.
+_TEXTS = frozenset({"ID", "String"})
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 class LeafExecutor(Executor[None]):

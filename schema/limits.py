@@ -32,11 +32,11 @@ _SELECTIONS = 20_000
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
 
 
-def too_complex(what: str, limit: int) -> GraphQLError:
+def too_complex(what: str, limit: int, **facts: int) -> GraphQLError:
     """Return the error of a document that goes beyond a limit."""
     return GraphQLError(
         f"The document has more than {limit} {what}.",
-        extensions={"code": "QUERY_TOO_COMPLEX", "limit": limit},
+        extensions={"code": "QUERY_TOO_COMPLEX", "limit": limit, **facts},
     )
 
 

@@ -26,7 +26,7 @@ _FIELDS = (
     ("extensions", dict),
 )
 # A browser sends none of these from another site without asking first.
-_PREFLIGHTED = (
+PREFLIGHTED = (
     "authorization",
     "graphql-require-preflight",
     "apollo-require-preflight",
@@ -141,7 +141,7 @@ def check_content_type(content_type: str) -> None:
 
 def check_preflight(headers: Headers) -> None:
     """Refuse a GET that a page of another site could have sent in a person's name."""
-    if not any(name in headers for name in _PREFLIGHTED):
+    if not any(name in headers for name in PREFLIGHTED):
         raise RequestRefused(
             "BAD_REQUEST",
             "A query by GET needs a header that a page of another site cannot send unasked,"

@@ -161,8 +161,8 @@ class Socket:
             request = check_request(payload)
         except RequestRefused as refused:
             raise _Closed(4400, "Not a message of graphql-transport-ws") from refused
-        if request.get("query") is None and not (
-            request.get("documentId") or request.get("extensions")
+        if not request.get("extensions") and all(
+            request.get(name) is None for name in ("query", "documentId")
         ):
             raise _Closed(4400, "Not a message of graphql-transport-ws")
         if name in self._operations:

@@ -45,6 +45,29 @@ ANSWERS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "asset": ("GET", "/graphiql/graphiql.css", 200, {}),
     "health": ("GET", "/health", 200, {}),
     "metrics": ("GET", "/metrics", 200, {}),
+    "redirect": ("POST", "/graphql/", 307, {"json": {}}),
+    "no such asset": ("GET", "/graphiql/nothing.js", 404, {}),
+    "not unasked": ("GET", "/graphql?query=%7B__typename%7D", 400, {}),
+    "mutation by get": (
+        "GET",
+        "/graphql?query=mutation%7B__typename%7D",
+        405,
+        {"headers": {"graphql-require-preflight": "1"}},
+    ),
+    "head": ("HEAD", "/graphql", 405, {}),
+    "no such digest": ("POST", "/graphql", 400, {"json": {"documentId": "x"}}),
+    "not for this origin": (
+        "OPTIONS",
+        "/graphql",
+        400,
+        {"headers": {"origin": "https://evil.example", "access-control-request-method": "GET"}},
+    ),
+    "refused events": (
+        "POST",
+        "/graphql",
+        400,
+        {"json": [], "headers": {"accept": "text/event-stream"}},
+    ),
     "events": (
         "POST",
         "/graphql",
@@ -67,9 +90,16 @@ async def test_every_answer_is_safe_and_has_an_id(what: str, site: Api) -> None:
     assert HTTPS_ONLY not in response.headers
 
 
-async def test_in_production_browsers_are_told_to_come_by_https_alone(production: Api) -> None:
-    response = await ask(production, "GET", "/health")
+@pytest.mark.parametrize("what", ANSWERS)
+async def test_in_production_browsers_are_told_to_come_by_https_alone(
+    what: str, production: Api
+) -> None:
+    method, path, _, more = ANSWERS[what]
+    response = await ask(production, method, path, **more)
+    assert {name: response.headers[name] for name in SAFE} == SAFE
     assert response.headers[HTTPS_ONLY] == "max-age=31536000; includeSubDomains"
+    # There is no page, so nothing needs a policy of its own.
+    assert response.headers.get_list("content-security-policy") == [DATA_POLICY]
 
 
 async def test_a_fault_is_answered_with_a_code_and_an_id(
