@@ -147,9 +147,10 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
     framework.include_router(health_routes(database, bus, reads, drain))
     if settings.serves_graphiql:
         framework.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
-    # From the inside out. The framework serves what the edge does not.
-    app: ASGIApp = Beside(framework, path=PATH, application=edge)
-    app = CodedErrors(app, drain=drain)
+    # From the inside out. The framework serves what the edge does not; it answers faults by
+    # itself, in words of its own, unless they are coded within.
+    framework.add_middleware(CodedErrors, drain=drain)
+    app: ASGIApp = Beside(framework, path=PATH, application=CodedErrors(edge, drain=drain))
     app = CORSMiddleware(
         app,
         allow_origins=settings.allowed_origins,
