@@ -140,6 +140,7 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         services,
         drain,
         body_bytes=settings.request_body_bytes,
+        body_seconds=settings.request_seconds,
         socket_operations=settings.socket_operations,
         allowed_origins=settings.allowed_origins,
         ide=_graphiql if settings.serves_graphiql else None,

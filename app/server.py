@@ -12,19 +12,16 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidState
-from websockets.http11 import Request
 
 from app.core.drain import Drain
 from app.core.telemetry import log
 from app.settings import Settings
-from schema.sockets import SEND_TEXT
+from app.wire import Http, WebSocket
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,9 +34,14 @@ _CANCELLED_SECONDS = 1.0
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Return the server's configuration; nothing in it is left to what happens to be installed."""
+
+    class HttpTools(Http):
+        head_bytes = settings.request_head_bytes
+        head_seconds = settings.request_seconds
+
     return uvicorn.Config(
         app,
-        http=HttpToolsProtocol,
+        http=HttpTools,
         ws=WebSocket,
         lifespan="on",
         log_config=None,
@@ -53,47 +55,6 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         # bytes, and each line a window of memory.
         ws_per_message_deflate=False,
     )
-
-
-class WebSocket(WebSocketsSansIOProtocol):
-    """A socket whose client is told to come again when it did not answer pings."""
-
-    LOST: ClassVar = (1001, "No answer to pings")
-
-    def handle_connect(self, event: Request) -> None:
-        """Serve a socket, which may be sent to without a turn of the event loop."""
-        super().handle_connect(event)
-        if not self.close_sent:
-            # ASGI's own place for what a server can do besides.
-            self.scope["extensions"] = {SEND_TEXT: {"send": self.send_text}}
-
-    def send_text(self, text: bytes) -> bool:
-        """Send at once; say no where the line is full or closed, and `send` has to wait."""
-        if not self.writable.is_set() or self.disconnected or self.close_sent:
-            return False
-        try:
-            self.conn.send_text(text)
-        except InvalidState:
-            return False
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        return True
-
-    def keepalive_timeout(self) -> None:
-        """End a line that seems dead.
-
-        A machine that slept reads the end when it wakes, and npm's client takes the server's
-        own 1011 as final.
-        """
-        self.pong_timer = None
-        self.pending_ping_payload = None
-        if self.close_sent or self.transport.is_closing():
-            return
-        self.conn.fail(*self.LOST)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        # What was sent before may never be taken: whoever serves it need not wait for that.
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": self.LOST[0]})
-        self.transport.close()
 
 
 class Server(uvicorn.Server):

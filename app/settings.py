@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     request_body_bytes: int = Field(
         262_144, ge=1024, le=16_777_216, description="Largest request body."
     )
+    request_head_bytes: int = Field(
+        65_536, ge=1024, le=1_048_576, description="Largest address and headers of a request."
+    )
+    request_seconds: float = Field(
+        30.0, gt=0, le=600, description="How long the head of a request may take, and its body."
+    )
     graphql_tokens: int = Field(2_000, ge=100, le=100_000, description="Tokens of a document.")
     graphql_depth: int = Field(15, ge=3, le=100, description="Nesting of a document.")
     graphql_aliases: int = Field(30, ge=0, le=1000, description="Aliases of a document.")

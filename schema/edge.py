@@ -5,13 +5,14 @@ types are negotiated, bodies bounded, every error is JSON with a code and the re
 and no request however broken gets a 5xx of its own making. Resolvers know nothing of this.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 
 import orjson
 from graphql import OperationType
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from strawberry.http.websocket_origin import normalize_allowed_origins
 
 from app.core.database import Unavailable
@@ -56,6 +57,7 @@ class Edge:
         drain: Drain,
         *,
         body_bytes: int,
+        body_seconds: float,
         socket_operations: int,
         allowed_origins: list[str],
         ide: Callable[[], Awaitable[Response]] | None,
@@ -64,6 +66,7 @@ class Edge:
         self._services = services
         self._drain = drain
         self._body_bytes = body_bytes
+        self._body_seconds = body_seconds
         self._socket_operations = socket_operations
         self._allowed_origins = normalize_allowed_origins(allowed_origins)
         self._ide = ide
@@ -162,10 +165,28 @@ class Edge:
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > patience:
             raise too_large
+        # One that comes at once need not be timed.
+        message = await receive()
+        if not message.get("more_body", False) and message["type"] != "http.disconnect":
+            whole: bytes = message.get("body", b"")
+            if len(whole) > self._body_bytes:
+                raise too_large
+            return whole
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await self._rest(message, receive, too_large)
+        except TimeoutError as error:
+            raise RequestRefused(
+                "BAD_REQUEST",
+                f"The body took more than {self._body_seconds:g} seconds.",
+                Connection="close",
+            ) from error
+
+    async def _rest(self, message: Message, receive: Receive, too_large: RequestRefused) -> bytes:
+        patience = self._body_bytes * _PATIENCE
         body = b""
         received = 0
         while True:
-            message = await receive()
             if message["type"] == "http.disconnect":
                 # No fault of ours; nobody is left to read the answer.
                 raise RequestRefused("BAD_REQUEST")
@@ -177,6 +198,7 @@ class Edge:
                 raise too_large
             if not message.get("more_body", False):
                 break
+            message = await receive()
         if received > self._body_bytes:
             raise too_large
         return body
