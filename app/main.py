@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from app.core.bus import Bus
 from app.core.database import Database, PoolLimits
@@ -83,7 +84,7 @@ def make_engine(settings: Settings) -> Engine:
     )
 
 
-def create_app(settings: Settings, database: Database, drain: Drain | None = None) -> FastAPI:
+def create_app(settings: Settings, database: Database, drain: Drain | None = None) -> ASGIApp:
     """Return the application, around a database that is connected.
 
     Who stops it in order passes the drain by which it hears of that.
@@ -126,7 +127,7 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
             await bus.stop()
             await database.close()
 
-    app = FastAPI(
+    framework = FastAPI(
         title="Exchequer",
         lifespan=lifespan,
         docs_url=None,
@@ -143,23 +144,22 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         allowed_origins=settings.allowed_origins,
         ide=_graphiql if settings.serves_graphiql else None,
     )
-    app.include_router(health_routes(database, bus, reads, drain))
+    framework.include_router(health_routes(database, bus, reads, drain))
     if settings.serves_graphiql:
-        app.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
-    # The last one added is the outermost. The edge is its own application: it does not pass
-    # through the framework's routing.
-    app.add_middleware(Beside, path=PATH, application=edge)
-    app.add_middleware(CodedErrors, drain=drain)
-    app.add_middleware(
-        CORSMiddleware,
+        framework.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
+    # From the inside out. The framework serves what the edge does not; it answers faults by
+    # itself, in words of its own, unless they are coded within.
+    framework.add_middleware(CodedErrors, drain=drain)
+    app: ASGIApp = Beside(framework, path=PATH, application=CodedErrors(edge, drain=drain))
+    app = CORSMiddleware(
+        app,
         allow_origins=settings.allowed_origins,
         allow_methods=["GET", "POST"],
         allow_headers=["content-type", "x-request-id", *PREFLIGHTED],
         expose_headers=["x-request-id"],
         max_age=86_400,
     )
-    app.add_middleware(RequestContext, drain=drain, https_only=settings.environment == "production")
-    return app
+    return RequestContext(app, drain=drain, https_only=settings.environment == "production")
 
 
 class _Assets(StaticFiles):

@@ -18,16 +18,19 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+from websockets.http11 import Request
 
 from app.core.drain import Drain
 from app.core.telemetry import log
 from app.settings import Settings
+from schema.sockets import SEND_TEXT
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 _POLL_SECONDS = 0.02
-# A request that was sent when its client could not know is still answered.
-_LAST_CALL_SECONDS = 1.0
+# As long, a connection that is kept stays open: its client cannot know yet, and what it sends
+# is still answered.
 _STALLED_SECONDS = 2.0
 _CANCELLED_SECONDS = 1.0
 
@@ -46,6 +49,9 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ws_max_size=settings.request_body_bytes,
         ws_ping_interval=20,
         ws_ping_timeout=20,
+        # A push is half a kilobyte; to deflate it for each of a thousand costs more than the
+        # bytes, and each line a window of memory.
+        ws_per_message_deflate=False,
     )
 
 
@@ -53,6 +59,24 @@ class WebSocket(WebSocketsSansIOProtocol):
     """A socket whose client is told to come again when it did not answer pings."""
 
     LOST: ClassVar = (1001, "No answer to pings")
+
+    def handle_connect(self, event: Request) -> None:
+        """Serve a socket, which may be sent to without a turn of the event loop."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            # ASGI's own place for what a server can do besides.
+            self.scope["extensions"] = {SEND_TEXT: {"send": self.send_text}}
+
+    def send_text(self, text: bytes) -> bool:
+        """Send at once; say no where the line is full or closed, and `send` has to wait."""
+        if not self.writable.is_set() or self.disconnected or self.close_sent:
+            return False
+        try:
+            self.conn.send_text(text)
+        except InvalidState:
+            return False
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
 
     def keepalive_timeout(self) -> None:
         """End a line that seems dead.
@@ -148,20 +172,14 @@ class Server(uvicorn.Server):
     async def _emptied(self) -> None:
         """Wait until every request is answered and every connection closed."""
         loop = asyncio.get_running_loop()
-        last_call = loop.time() + _LAST_CALL_SECONDS
         state = self.server_state
         while state.connections or state.tasks:
-            if loop.time() >= last_call:
-                for connection in list(state.connections):
-                    if isinstance(connection, HttpToolsProtocol):
-                        # Closes one that is idle, and another after its answer.
-                        connection.shutdown()
             for connection in list(self._stalled(loop.time())):
                 connection.transport.abort()
             await asyncio.sleep(_POLL_SECONDS)
 
     def _stalled(self, now: float) -> Iterable[Any]:
-        """Find who takes nothing of what was sent, or never says goodbye."""
+        """Find who takes nothing of what was sent; in the end, who is idle or says no goodbye."""
         if self.server_state.tasks:
             self._worked_at = now
         goodbye = now - self._worked_at >= _STALLED_SECONDS

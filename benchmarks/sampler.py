@@ -29,6 +29,7 @@ class Sampler:
         self._own: Counter[CodeType] = Counter()
         self._within: Counter[CodeType] = Counter()
         self._used = 0
+        self._wakeup = -1
         self._is_running = False
 
     def install(self) -> None:
@@ -38,10 +39,14 @@ class Sampler:
 
     def _turn(self, _number: int, _frame: FrameType | None) -> None:
         self._is_running = not self._is_running
-        self._used = time.process_time_ns()
-        every = _EVERY_SECONDS if self._is_running else 0
-        signal.setitimer(signal.ITIMER_REAL, every, every)
-        if not self._is_running:
+        if self._is_running:
+            # The event loop would be woken by each look, and fall behind in reading of it.
+            self._wakeup = signal.set_wakeup_fd(-1)
+            self._used = time.process_time_ns()
+            signal.setitimer(signal.ITIMER_REAL, _EVERY_SECONDS, _EVERY_SECONDS)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.set_wakeup_fd(self._wakeup)
             self._write()
 
     def _look(self, _number: int, frame: FrameType | None) -> None:

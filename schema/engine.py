@@ -190,7 +190,7 @@ class Engine:
                     if not isinstance(result, ExecutionResult):
                         result = await result
                     payload = self._payload(result)
-                    yield Told(orjson.dumps(payload).decode(), getattr(event, "version", None))
+                    yield Told(orjson.dumps(payload), getattr(event, "version", None))
         except Exception as error:  # noqa: BLE001  # told with its code, logged if it is ours
             yield failed(original_error=error)
 
@@ -268,8 +268,7 @@ def _written(operation: Operation, variables: Mapping[str, Any] | None) -> bytes
 
 def _failure(errors: list[GraphQLError]) -> Told:
     formatted = [cast("dict[str, Any]", error.formatted) for error in errors]
-    text = orjson.dumps({"data": None, "errors": formatted}).decode()
-    return Told(text, None, formatted)
+    return Told(orjson.dumps({"data": None, "errors": formatted}), None, formatted)
 
 
 def _named(data: Mapping[str, Any]) -> str | None:

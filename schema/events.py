@@ -71,22 +71,22 @@ async def _send_all(told: Payload | Member, send: Send, drain: Drain) -> None:
         log.warning("events.not_read")
 
 
-async def _with_quiet(texts: Member) -> AsyncGenerator[bytes]:
+async def _with_quiet(payloads: Member) -> AsyncGenerator[bytes]:
     """Yield events, and a comment whenever nothing came for a while."""
-    waiting: asyncio.Task[str] | None = None
+    waiting: asyncio.Task[bytes] | None = None
     try:
         while True:
-            waiting = waiting or asyncio.ensure_future(anext(texts))
+            waiting = waiting or asyncio.ensure_future(anext(payloads))
             await asyncio.wait({waiting}, timeout=QUIET_SECONDS)
             if not waiting.done():
                 yield _QUIET
                 continue
             try:
-                text = waiting.result()
+                payload = waiting.result()
             except StopAsyncIteration:
                 return
             waiting = None
-            yield _event(text.encode())
+            yield _event(payload)
     finally:
         if waiting is not None:
             waiting.cancel()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,7 @@ GRAPHQL_JSON = "application/graphql-response+json"
 EVENTS = "text/event-stream"
 
 _BEARER = "bearer "
+_LONG = 256
 _QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 _FIELDS = (
     ("query", str),
@@ -76,7 +78,7 @@ def refuse(refused: RequestRefused, media_type: str = JSON) -> Reply:
     )
 
 
-def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
+def headers_of(scope: Mapping[str, Any]) -> Headers:
     """Return the headers of a request; those that are sent twice are joined."""
     found: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -87,10 +89,13 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
 
 def negotiate(accept: str) -> str:
     """Return the first media type of ours that the client accepts, by its preference."""
-    if accept in (JSON, ""):
+    if accept == JSON or not accept.strip():
         return JSON
-    if not accept.strip():
-        return JSON
+    # Clients send few texts; what is long is read each time.
+    return _negotiate(accept) if len(accept) > _LONG else _negotiated(accept)
+
+
+def _negotiate(accept: str) -> str:
     ranked = sorted(
         (_quality(part) for part in accept.split(",") if part.strip()),
         key=lambda pair: -pair[1],
@@ -106,6 +111,9 @@ def negotiate(accept: str) -> str:
         if kind in ("*/*", "application/*") and GRAPHQL_JSON not in refused:
             return GRAPHQL_JSON
     raise RequestRefused("NOT_ACCEPTABLE")
+
+
+_negotiated = lru_cache(maxsize=256)(_negotiate)
 
 
 def _quality(part: str) -> tuple[str, float]:

@@ -5,6 +5,7 @@ nothing to whoever may not, and nothing where something is due first; the long w
 says why, or does what is due.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from app.core.database import Database
 from app.core.refusals import Refusal
+from app.core.telemetry import DATABASE_SECONDS
 
 # Postgres cuts off the rest of a longer name, and would not say so.
 _LONGEST_NAME = 63
@@ -237,8 +239,9 @@ class ShownCredits:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read(self, statement: str, *arguments: Any, sight: Sight) -> str | None:
+    async def read(self, name: str, statement: str, *arguments: Any, sight: Sight) -> str | None:
         """Return the JSON of an answer; None where the long way has to say more."""
+        started = time.perf_counter()
         try:
             shown: str | None = await self._database.value(
                 statement, *arguments, sight.project_id, sight.organization_id
@@ -246,4 +249,6 @@ class ShownCredits:
         except Refusal:
             # Such as an account that is not there.
             return None
+        finally:
+            DATABASE_SECONDS.labels(name).observe(time.perf_counter() - started)
         return shown

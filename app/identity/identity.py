@@ -116,12 +116,12 @@ class Identity:
         digest = hash_key(secret)
         if self._admin_hash is not None and hmac.compare_digest(digest, self._admin_hash):
             return ADMIN
-        if not is_well_formed(secret):
-            raise Refusal("UNAUTHENTICATED")
         now = time.monotonic()
         cached = self._keys.get(digest)
         if cached is not None and cached[0] > now:
             return cached[1]
+        if not is_well_formed(secret):
+            raise Refusal("UNAUTHENTICATED")
         holders = await self.find_api_key(digest)
         if not holders:
             self._keys.pop(digest, None)

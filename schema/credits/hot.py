@@ -55,7 +55,9 @@ def _balance(fields: tuple[Shown, ...]) -> Read:
         account, sight = _account(values), _sight(context)
         if account is None or sight is None:
             return None
-        return await context.services.shown_credits.read(statement, account, sight=sight)
+        return await context.services.shown_credits.read(
+            "creditBalance", statement, account, sight=sight
+        )
 
     return read
 
@@ -71,7 +73,9 @@ def _check(fields: tuple[Shown, ...]) -> Read:
             return None
         if account is None or sight is None or amount < 0:
             return None
-        return await context.services.shown_credits.read(statement, account, amount, sight=sight)
+        return await context.services.shown_credits.read(
+            "creditBalanceCheck", statement, account, amount, sight=sight
+        )
 
     return read
 
@@ -94,7 +98,7 @@ def _transactions(fields: tuple[Shown, ...]) -> Read:
         except Refusal:
             return None
         return await context.services.shown_credits.read(
-            statement, account, before, first, sight=sight
+            "creditTransactions", statement, account, before, first, sight=sight
         )
 
     return read

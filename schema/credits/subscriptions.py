@@ -63,8 +63,9 @@ class CreditSubscriptions:
                 yield CreditBalance.of(push.balance)
 
     @strawberry.subscription(
-        description="Every ledger row from now on, in order, none left out; read from the"
-        " ledger itself, so that a lost push loses no row.",
+        description="Every ledger row from now on, in order; read from the ledger itself, so that a"
+        " lost push loses no row. Who takes them too slowly is told which are missing"
+        " (EVENTS_MISSED).",
         metadata={"topic": Topic("transactions", Keeps.ALL)},
     )
     async def credit_transaction_added(

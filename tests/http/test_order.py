@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app.http import Beside, CodedErrors, RequestContext
@@ -19,18 +20,38 @@ async def fail(*_: object, **__: object) -> None:
     raise RuntimeError(SECRET)
 
 
+def layers(api: Api) -> list[Any]:
+    """Return what surrounds a request, the outermost first, down to where the ways part."""
+    found: list[Any] = [api.app]
+    while not isinstance(found[-1], Beside):
+        layer = found[-1]
+        found.append(layer.app if isinstance(layer, CORSMiddleware) else layer._app)
+    return found
+
+
+def framework_of(api: Api) -> FastAPI:
+    framework = layers(api)[-1]._app
+    assert isinstance(framework, FastAPI)
+    return framework
+
+
 def test_the_layers_stand_in_this_order(production: Api) -> None:
-    # The outermost first.
-    layers: list[object] = [layer.cls for layer in production.app.user_middleware]
-    assert layers == [RequestContext, CORSMiddleware, CodedErrors, Beside]
+    assert [type(layer) for layer in layers(production)] == [
+        RequestContext,
+        CORSMiddleware,
+        Beside,
+    ]
+    # Either way, what is within is coded.
+    coded = layers(production)[-1]._application
+    assert (type(coded), type(coded._app)) == (CodedErrors, Edge)
+    within: list[object] = [layer.cls for layer in framework_of(production).user_middleware]
+    assert within == [CodedErrors]
 
 
 async def test_the_edge_is_beside_the_framework_and_in_none_of_its_routes(
     production: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    *_, beside = production.app.user_middleware
-    assert beside.kwargs["path"] == PATH == "/graphql"
-    assert isinstance(beside.kwargs["application"], Edge)
+    assert layers(production)[-1]._path == PATH == "/graphql"
 
     async def through(self: Beside, scope: Any, receive: Any, send: Any) -> None:
         await self._app(scope, receive, send)
@@ -81,7 +102,7 @@ async def test_a_fault_within_is_coded_then_may_cross_and_has_an_id(
         monkeypatch.setattr(Edge, "_reply", fail)
         response = await production.http.post("/graphql", json=QUERY, headers=headers)
     else:
-        monkeypatch.setattr(production.app.router, "middleware_stack", fail)
+        monkeypatch.setattr(framework_of(production).router, "middleware_stack", fail)
         response = await production.http.get("/health", headers=headers)
     [error] = response.json()["errors"]
     assert (response.status_code, error["extensions"]) == (
@@ -97,7 +118,7 @@ async def test_a_fault_within_is_coded_then_may_cross_and_has_an_id(
 async def test_graphql_does_not_pass_through_the_frameworks_routing(
     production: Api, lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(production.app.router, "middleware_stack", fail)
+    monkeypatch.setattr(framework_of(production).router, "middleware_stack", fail)
     response = await production.http.post("/graphql", json=QUERY)
     assert response.json()["data"] == {"__typename": "Query"}
     assert (await production.http.post("/graphql/", json=QUERY)).status_code == 307

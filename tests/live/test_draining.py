@@ -112,7 +112,7 @@ async def test_requests_under_way_are_answered_and_nobody_new_is_let_in(
     live: Start, held: Held, http: httpx.AsyncClient
 ) -> None:
     server = await live()
-    # A connection that is kept, and stays so after the last call.
+    # A connection that is kept.
     assert (await http.get(_url(server, "/health/ready"))).status_code == 200
     await held.take()
     async with httpx.AsyncClient(trust_env=False, headers=http.headers) as other:
@@ -180,9 +180,8 @@ async def test_a_mutation_over_events_is_complete_before_the_stop(
 
 
 async def test_who_comes_over_a_kept_connection_is_sent_away(
-    live: Start, held: Held, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    live: Start, held: Held, http: httpx.AsyncClient
 ) -> None:
-    monkeypatch.setattr("app.server._LAST_CALL_SECONDS", 600)
     server = await live()
     assert (await http.get(_url(server, "/health/live"))).status_code == 200
     line = socket.create_connection(("127.0.0.1", server.port))
@@ -208,8 +207,9 @@ async def test_who_comes_over_a_kept_connection_is_sent_away(
 
 
 async def test_an_idle_connection_does_not_hold_the_stop(
-    live: Start, http: httpx.AsyncClient
+    live: Start, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.server._STALLED_SECONDS", 0.1)
     server = await live()
     assert (await http.get(_url(server, "/health/live"))).status_code == 200
     # Who connected and says nothing.

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.core.database import Database
 from app.core.drain import Drain
@@ -109,7 +109,7 @@ class Api:
     """A client of one running server. A caller is one of `Caller`, or a key."""
 
     url: str
-    app: FastAPI
+    app: ASGIApp
     database: Database
     http: httpx.AsyncClient
     keys: Mapping[Caller, str | None] = field(
