@@ -286,7 +286,7 @@ def test_stale_generated_files_are_named(tmp_path: Path) -> None:
     stale = runner.invoke(cli.main, ["export-schema", "--check", "--folder", str(folder)])
     assert stale.exit_code == 1
     named = [line.split("/")[-1].split(" ")[0] for line in stale.output.splitlines()]
-    assert named == ["schema.graphql", "refusals.json", "documents.json", ".env.example"]
+    assert named == ["schema.graphql", "documents.json", "refusals.json", ".env.example"]
     assert runner.invoke(cli.main, ["export-schema", "--folder", str(folder)]).exit_code == 0
     fresh = runner.invoke(cli.main, ["export-schema", "--check", "--folder", str(folder)])
     assert (fresh.exit_code, fresh.output) == (0, "")
