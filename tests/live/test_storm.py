@@ -123,6 +123,7 @@ def apis(
     tmp_path: Path,
     start_valkey: Callable[[int], ValkeyServer],
 ) -> Iterator[tuple[list[ApiProcess], ValkeyServer]]:
+    need("graphql-ws", "ws")
     valkey = start_valkey(0)
     settings = {
         "EXCHEQUER_LOG_LEVEL": "warning",
@@ -228,7 +229,6 @@ async def test_all_go_on_whatever_is_killed(
     admin: Connection,
     start_valkey: Callable[[int], ValkeyServer],
 ) -> None:
-    need("graphql-ws", "ws")
     (a, b), valkey = apis
     project = await accounts.project()
     ids = [await accounts.open(1_000, project_id=project) for _ in range(ACCOUNTS)]
