@@ -80,7 +80,7 @@ def judge_errors(errors: Any, request_id: str | None = None) -> bool:
             raise Wrong(f"our fault: {error!r}")
         known = extensions.get("requestId")
         if not known or (request_id is not None and known != request_id):
-            raise Wrong(f"an error without the request's id ({request_id}): {error!r}")
+            raise Wrong(f"an error without the request's id: {error!r}, not {request_id}")
     return True
 
 

@@ -96,9 +96,12 @@ async def fuzz(seed: int, requests: int, only: int | None = None) -> Report:
         fuzzer = _Fuzzer(server, report)
         await fuzzer.begin()
         started = loop.time()
-        await (fuzzer.all(requests) if only is None else fuzzer.alone(range(only, only + 1)))
-        report.seconds = loop.time() - started
-        await fuzzer.end()
+        try:
+            await (fuzzer.all(requests) if only is None else fuzzer.alone(range(only, only + 1)))
+            report.seconds = loop.time() - started
+            await fuzzer.end()
+        except OSError as error:
+            report.fail("the server cannot be reached", repr(error))
         if found := await world.audit(url):
             report.fail("the books are wrong", str(found))
         report.played = sum(report.kinds.values())
@@ -163,6 +166,7 @@ class _Fuzzer:
         for player in self._players:
             player.leave()
         if not self._server.runs:
+            self._look()
             self._report.fail("the server has ended by itself")
             return
         held, others = self._report.descriptors_after = await self._settled()
@@ -175,6 +179,8 @@ class _Fuzzer:
 
     async def _share(self, player: Player, indices: range) -> None:
         for index in indices:
+            if not self._server.runs:
+                return
             await self._play(player, index)
 
     async def _play(self, player: Player, index: int) -> tuple[str, Heard | None]:
