@@ -21,9 +21,11 @@ def told(report: Report) -> str:
     if "warm" in report.memory:
         warm, end = report.memory["warm"], report.memory["end"]
         lines.append(
-            f"  memory                {warm / _MIB:.1f} MiB after a quarter,"
+            f"  memory                {warm / _MIB:.1f} MiB once warm,"
             f" {end / _MIB:.1f} MiB at the end ({(end - warm) / max(warm, 1):+.1%})"
         )
+    else:
+        lines.append("  memory                not judged: too few requests to fill the caches")
     lines.append(
         "  open files            clients' {}, others {}".format(*report.descriptors)
         + "; at the end {}, {}".format(*report.descriptors_after)

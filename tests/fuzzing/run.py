@@ -13,6 +13,8 @@ from tests.fuzzing.wire import Wire
 
 _CLIENTS = 12
 _CPU_SECONDS = 0.050
+# Before so many requests the caches of documents are not full, and memory must grow.
+_WARM = 5_000
 _GROWTH = 0.10
 _GROWTH_BYTES = 8 * 2**20
 # The pool of Postgres fills under load, and empties when it was idle for long enough.
@@ -142,11 +144,12 @@ class _Fuzzer:
                     group.create_task(self._share(player, together[number::_CLIENTS]))
             self._look(f"between index {start} and {together.stop}")
             await self.alone(range(together.stop, stop))
-            if stop >= requests / 4 and "warm" not in self._report.memory:
+            if stop >= max(requests / 4, _WARM) and "warm" not in self._report.memory:
                 self._report.memory["warm"] = self._server.resident_bytes()
             if not self._server.runs:
                 break
-        self._report.memory["end"] = self._server.resident_bytes() if self._server.runs else 0
+        if "warm" in self._report.memory:
+            self._report.memory["end"] = self._server.resident_bytes() if self._server.runs else 0
 
     async def alone(self, indices: range) -> None:
         """Play scripts one at a time, and learn what each costs the server; then ask how it is."""

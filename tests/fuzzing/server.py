@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,9 @@ from pathlib import Path
 import asyncpg
 
 from app.core.servers import PostgresServer, ValkeyServer
+from app.core.servers.child import UNCHANGED
 from app.core.servers.local import free_port
+from app.core.servers.processes import CHILD
 from db.migrate import migrate
 from tests.fuzzing import world
 from tests.fuzzing.wire import Answer, Wire
@@ -184,9 +187,12 @@ async def _start(database_url: str, redis_url: str, log: Path) -> Server:
 
 
 def _spawn(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start it in a way that it does not outlive us, even if we are killed."""
+    bound = [str(number) for number in (os.getpid(), signal.SIGKILL.value, *[UNCHANGED] * 3)]
+    serve = [sys.executable, "-m", "app.cli", "serve"]
     with log.open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve"],
+        return subprocess.Popen(  # noqa: S603  # our own program
+            [sys.executable, "-I", "-S", str(CHILD), *bound, str(log.parent), *serve],
             env=environment,
             cwd=ROOT,
             stdout=file,
