@@ -30,7 +30,8 @@ SEND_TEXT = "exchequer.websocket.text"
 SEND_SECONDS = 60.0
 INIT_SECONDS = 10.0
 
-_MESSAGES = frozenset({"connection_init", "ping", "pong", "subscribe", "complete"})
+# A tuple: whatever was sent can be looked for in it, a list or an object as well.
+_MESSAGES = ("connection_init", "ping", "pong", "subscribe", "complete")
 
 
 class _Closed(Exception):  # noqa: N818  # not an error: what a socket is closed for
