@@ -29,10 +29,14 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails
 
 from schema.cost import Cost, cost_of
+from schema.limits import too_complex
 
 _KEPT = 256
-# What is longer is read each time: so what is kept has a bound in bytes as well.
+# No document of this many characters has few enough tokens, save for long texts, and those
+# belong into variables. To read one, and to say where in it the errors are, takes long.
 _LONGEST = 65_536
+# Each error says where it is, and may print the whole value that is wrong.
+_ERRORS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +102,6 @@ class Documents:
         known = self._trusted.get(digest) or self._kept.get(digest)
         if known is None:
             known = self._prepare(text, digest)
-            if len(text) > _LONGEST:
-                return known
             self._kept[digest] = known
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
@@ -111,6 +113,8 @@ class Documents:
         return len(self._kept)
 
     def _prepare(self, text: str, digest: str) -> Document:
+        if len(text) > _LONGEST:
+            return Document(digest, (too_complex("characters", _LONGEST),), ())
         try:
             document = parse(text, max_tokens=self._tokens)
         except GraphQLError as error:
@@ -118,7 +122,13 @@ class Documents:
         if not any(isinstance(node, OperationDefinitionNode) for node in document.definitions):
             # There is nothing to run: which is said before what is wrong with the rest.
             return Document(digest, (), ())
-        errors = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
+        errors = validate(
+            self._schema,
+            document,
+            self._rules,
+            max_errors=_ERRORS,
+            hide_suggestions=not self._suggest,
+        )
         if errors:
             return Document(digest, tuple(errors), ())
         return Document(digest, (), tuple(self._operations(document, digest)))

@@ -80,13 +80,6 @@ async def test_the_documents_that_are_kept_are_bounded(
     assert prepared == [*queries, queries[0]]
 
 
-async def test_a_long_document_is_read_each_time(site: Api, prepared: list[str]) -> None:
-    query = fresh() + "#" * documents._LONGEST
-    for _ in range(3):
-        assert (await site.send(query)).code == "OK"
-    assert prepared == [query] * 3
-
-
 async def test_servers_with_other_limits_do_not_share_their_verdicts(
     site: Api, production: Api
 ) -> None:
