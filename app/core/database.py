@@ -52,11 +52,20 @@ class _PooledConnection(Connection):
     """A connection whose return to the pool costs no round trip.
 
     Safe because nothing here leaves state in a session: no SET without LOCAL, no
-    session lock, no LISTEN, no open cursor.
+    session lock, no LISTEN, no open cursor. But who is broken off between the preparation
+    of a statement and its execution leaves it begun: its locks are held, and the time-out
+    of the next statement counts from there.
     """
 
+    _is_broken_off = False
+
+    def break_off(self) -> None:
+        """Note that what was begun may not have ended."""
+        self._is_broken_off = True
+
     def get_reset_query(self) -> str:
-        return ""
+        broken_off, self._is_broken_off = self._is_broken_off, False
+        return "select" if broken_off else ""
 
 
 class Database:
@@ -107,6 +116,13 @@ class Database:
             try:
                 # The pool lends a proxy that behaves as the connection it stands for.
                 yield cast("Connection", connection)
+            except BaseException as error:
+                # What Postgres refuses, it ends; the driver refuses arguments before that.
+                if not isinstance(error, asyncpg.PostgresError) or isinstance(
+                    error, asyncpg.DataError
+                ):
+                    cast("_PooledConnection", connection).break_off()
+                raise
             finally:
                 await self._pool.release(connection)
 

@@ -1,4 +1,4 @@
-"""A client that leaves while a connection to Postgres is being made for it."""
+"""A client that leaves in the middle of making, or of using, a connection to Postgres."""
 
 import asyncio
 import gc
@@ -6,7 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
+import pytest
+
 from app.core.database import Database, PoolLimits
+from db.driver import Connection
 from tests.conftest import Servers
 
 POOL = 12
@@ -67,3 +71,39 @@ async def test_however_many_leave_no_more_is_made_than_the_pool_has(
             await _left(crowd, turns)
             most = max(most, len(await _being_made()))
         assert 0 < most <= POOL
+
+
+async def _is_at_rest(admin: Connection) -> bool:
+    """Say whether no connection of the pool is in a transaction, or has a statement begun."""
+    [unrest] = await admin.fetchrow(
+        "select count(*) from pg_stat_activity where application_name = 'exchequer'"
+        " and datname = current_database() and (state <> 'idle' or xact_start is not null)"
+    ) or [None]
+    return unrest == 0
+
+
+async def test_who_leaves_before_a_statement_runs_leaves_none_begun(
+    database: Database, admin: Connection
+) -> None:
+    prepared = asyncio.Event()
+
+    async def ask() -> None:
+        async with database.connection() as connection:
+            await connection.prepare("select 1")
+            prepared.set()
+            await asyncio.Event().wait()
+
+    asking = asyncio.create_task(ask())
+    await prepared.wait()
+    assert not await _is_at_rest(admin)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert await _is_at_rest(admin)
+
+
+async def test_a_statement_whose_arguments_do_not_fit_is_not_left_begun(
+    database: Database, admin: Connection
+) -> None:
+    with pytest.raises(asyncpg.DataError):
+        await database.value("select $1::bigint", 2**70)
+    assert await _is_at_rest(admin)
