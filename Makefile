@@ -29,8 +29,8 @@ dev: $(INSTALLED) ## Start everything with demo data (PORT=8000, FRESH=1 forgets
 test: $(INSTALLED) ## Run the whole suite (T=path and P='pytest options' narrow it)
 	@$(BIN)/pytest $(or $(T),tests) $(P)
 
-fuzz: $(INSTALLED) ## Send rubbish to a server of its own (N=20000 requests, SEED=7)
-	@$(BIN)/python -m tests.fuzzing --requests $(or $(N),20000) --seed $(or $(SEED),7)
+fuzz: $(INSTALLED) ## Send rubbish to a server of its own (N=200000 requests, SEED=7)
+	@$(BIN)/python -m tests.fuzzing --requests $(or $(N),200000) --seed $(or $(SEED),7)
 
 lint: $(INSTALLED) ## Check style and import contracts
 	@$(BIN)/ruff check .

@@ -267,6 +267,15 @@ def wide(rng: Random) -> str:
             "{ __typename " + "@skip(if: false) " * (n // 7) + "}",
             " ".join(f"query q{i} {{ __typename }}" for i in range(n // 6)),
             "{ __typename " + "," * n * 50 + "# c\n" * n + "}",
+            "{" + " ".join(f"{'a' * 60}{i}" for i in range(n)) + "}",
+            "mutation { reserveCredits(input: {"
+            + " ".join(f"organizationI{i}: {i}" for i in range(n // 3))
+            + "}) { __typename } }",
+            "{ creditGrants(states: [" + "ACTIV " * n + "]) { nodes { id } } }",
+            " ".join(f"query q{i}($a: Int!) {{ ...f }}" for i in range(n // 20))
+            + " fragment f on Query {"
+            + " projects(first: $a) { nodes { id } }" * 19
+            + "}",
             '{ a(b: "' + "x" * n * 40 + '") }',
         ]
     )
@@ -280,11 +289,16 @@ def aliases(rng: Random) -> str:
 
 
 def fragments(rng: Random, *, circular: bool) -> str:
-    """Return fragments that each spread the next one several times, or each other."""
+    """Return fragments that each spread the next one several times, or each other.
+
+    They are spread by one operation, or by many.
+    """
     links, spreads = rng.randint(1, 60), rng.choice([1, 2, 3, 8])
     ends = ["...f0", f"...f{links}", "...f1 ...f0"] if circular else ["__typename", "a", "...none"]
     type_ = rng.choice(["Query", "Query", "Organization", "Nothing"])
     chain = " ".join(
         f"fragment f{n} on {type_} {{ {f'...f{n + 1} ' * spreads}}}" for n in range(links)
     )
-    return f"{{ ...f0 }} {chain} fragment f{links} on {type_} {{ {rng.choice(ends)} }}"
+    count = rng.choice([1, 1, 10, 150])
+    spread = " ".join(f"query q{n} {{ ...f0 }}" for n in range(count))
+    return f"{spread} {chain} fragment f{links} on {type_} {{ {rng.choice(ends)} }}"

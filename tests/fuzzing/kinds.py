@@ -2,7 +2,7 @@
 
 from random import Random
 
-from tests.fuzzing import bodies, requests, sockets
+from tests.fuzzing import bodies, requests, sockets, trusted
 from tests.fuzzing.script import Kind, Maker, Script
 
 BLOCK = 1_000
@@ -53,6 +53,14 @@ KINDS: dict[Kind, float] = {
     requests.twice: 3,
     requests.no_http: 3,
     requests.preflight: 1,
+    trusted.named_document: 8,
+    trusted.unknown_digest: 2,
+    trusted.bad_digest: 4,
+    trusted.other_digest: 3,
+    trusted.simple_get: 2,
+    trusted.preflighted_get: 4,
+    trusted.dear_document: 2,
+    trusted.events_named: 2,
     sockets.bad_handshake: 3,
     sockets.flipped_frames: 2,
     sockets.wrong_frames: 2,

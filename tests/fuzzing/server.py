@@ -9,15 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
 from app.core.servers import PostgresServer, ValkeyServer
 from app.core.servers.child import UNCHANGED
-from app.core.servers.local import free_port
 from app.core.servers.processes import CHILD
 from db.migrate import migrate
 from tests.fuzzing import world
@@ -29,10 +29,13 @@ _STOP_SECONDS = 30
 _LOGIN = ("exchequer_fuzz", "only-for-the-fuzzer")
 _SUSPECT = re.compile(
     rb'Traceback|Exception in ASGI|"level": ?"(error|critical)"|never (retrieved|awaited)'
+    # Why the database could not be asked.
+    rb'|"event": "graphql.unavailable"'
 )
 _INDEX = re.compile(rb"fuzz-(\d+)-\d+")
 _VARIES = re.compile(r"0x\w+|\d+|'[^']{20,}'")
 _LISTENING = "0A"
+_LISTENS = re.compile(r'http://127\.0\.0\.1:(\d+)"[^\n]*serve\.listening')
 # Measured alone, without what measures.
 _LEFT_OUT = ("COV", "PYTEST", "EXCHEQUER_")
 
@@ -78,10 +81,6 @@ class Server:
                 opened.append(str(link.readlink()))
         held = sum(each in clients for each in opened)
         return held, len(opened) - held
-
-    def said(self) -> str:
-        """Return the whole log."""
-        return self._log.read_text("utf-8", "replace")
 
     def suspects(self) -> list[tuple[int | None, str, str]]:
         """Return new lines of the log that tell of a fault: index if known, summary, line."""
@@ -143,12 +142,22 @@ def _is_good(answer: Answer | None) -> bool:
     return "errors" not in body and body["data"]["creditBalance"]["version"] > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What a server needs beside it, with the world made."""
+
+    folder: Path
+    database_url: str
+    redis_url: str
+
+
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[Server, str]]:
-    """Start servers, migrate, make the world and serve; yields the database's URL too."""
+async def installed() -> AsyncIterator[Installation]:
+    """Start Postgres and Valkey, migrate, and make the world."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name, ExitStack() as servers:
         folder = Path(name)
-        postgres = servers.enter_context(PostgresServer(folder / "postgres"))
+        # Nothing is to outlive the run: so what is written need not reach the disk.
+        postgres = servers.enter_context(PostgresServer(folder / "postgres", durable=False))
         valkey = servers.enter_context(ValkeyServer(folder / "valkey"))
         connection = await asyncpg.connect(postgres.url("postgres"))
         await connection.execute("create database fuzz")
@@ -156,43 +165,50 @@ async def serving() -> AsyncIterator[tuple[Server, str]]:
         url = postgres.url("fuzz", *_LOGIN)
         await migrate(postgres.url("fuzz"), app_url=url)
         await world.make(postgres.url("fuzz"), url)
-        server = await _start(url, valkey.url(), folder / "server.log")
-        try:
-            yield server, url
-        finally:
-            if server.runs:
-                await server.stop()
+        yield Installation(folder, url, valkey.url())
 
 
-async def _start(database_url: str, redis_url: str, log: Path) -> Server:
-    port = free_port()
+@asynccontextmanager
+async def serving(place: Installation, module: str = "app.cli") -> AsyncIterator[Server]:
+    """Serve by `python -m MODULE serve`, in a process of its own."""
+    server = await _start(place, [sys.executable, "-m", module, "serve"])
+    try:
+        yield server
+    finally:
+        if server.runs:
+            await server.stop()
+
+
+async def _start(place: Installation, command: Sequence[str]) -> Server:
     environment = {
         **{name: text for name, text in os.environ.items() if not name.startswith(_LEFT_OUT)},
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "PORT": str(port),
-        "EXCHEQUER_ENVIRONMENT": "production",
+        "DATABASE_URL": place.database_url,
+        "REDIS_URL": place.redis_url,
+        "HOST": "127.0.0.1",
+        "PORT": "0",
         "EXCHEQUER_SECRET_KEY": "secret-key-of-the-fuzzer-and-of-nothing-else",
         "EXCHEQUER_BOOTSTRAP_ADMIN_KEY": world.ADMIN_KEY,
         "EXCHEQUER_ALLOWED_ORIGINS": "https://app.example",
-        # As in production but for this: more of the schema can be asked for.
+        # More of the schema can be asked for, and errors suggest what was meant.
         "EXCHEQUER_GRAPHIQL": "true",
     }
-    server = Server(_spawn(environment, log), port, log)
+    log = place.folder / "server.log"
+    process = _spawn(environment, log, command)
     async with asyncio.timeout(_START_SECONDS):
-        while "serve.listening" not in (said := server.said()):
-            assert server.runs, said
+        while (found := _LISTENS.search(said := log.read_text("utf-8", "replace"))) is None:
+            assert process.poll() is None, said
             await asyncio.sleep(0.05)
-    return server
+    return Server(process, int(found[1]), log)
 
 
-def _spawn(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(
+    environment: dict[str, str], log: Path, command: Sequence[str]
+) -> subprocess.Popen[bytes]:
     """Start it in a way that it does not outlive us, even if we are killed."""
     bound = [str(number) for number in (os.getpid(), signal.SIGKILL.value, *[UNCHANGED] * 3)]
-    serve = [sys.executable, "-m", "app.cli", "serve"]
     with log.open("wb") as file:
         return subprocess.Popen(  # noqa: S603  # our own program
-            [sys.executable, "-I", "-S", str(CHILD), *bound, str(log.parent), *serve],
+            [sys.executable, "-I", "-S", str(CHILD), *bound, str(log.parent), *command],
             env=environment,
             cwd=ROOT,
             stdout=file,

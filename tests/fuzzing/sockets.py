@@ -4,8 +4,9 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
+from functools import cache
 
-from tests.fuzzing import documents, values, world
+from tests.fuzzing import documents, trusted, values, world
 from tests.fuzzing.script import (
     HalfClose,
     Hear,
@@ -149,12 +150,16 @@ def wrong_frames(make: Maker) -> Script:
 def compressed_frames(make: Maker) -> Script:
     """Send frames that are compressed, wrongly or far too well."""
     rng = make.rng
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    plain = rng.choice([b" " * 20_000_000, written(_INIT), b"[" * _LIMIT])
-    packed = packer.compress(plain) + packer.flush(zlib.Z_SYNC_FLUSH)
+    packed = _packed(rng.choice([b" " * 20_000_000, written(_INIT), b"[" * _LIMIT]))
     data = rng.choice([packed[:-4], packed, rng.randbytes(100), packed[: len(packed) // 2]])
     extension = {"Sec_WebSocket_Extensions": "permessage-deflate"}
     return _opened(make, [frame(make, data, bits=0xC0)], HalfClose(), HearEnd(), **extension)
+
+
+@cache
+def _packed(plain: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(plain) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
 def odd_messages(make: Maker) -> Script:
@@ -207,17 +212,20 @@ def same_ids(make: Maker) -> Script:
 
 
 def socket_documents(make: Maker) -> Script:
-    """Run documents over a socket: mutated variables, bombs, what is grown."""
+    """Run documents over a socket: by name, mutated variables, bombs, what is grown."""
     rng = make.rng
     name = rng.choice(list(documents.DOCUMENTS))
+    digest = rng.choice([trusted.DIGESTS[name], trusted.mistyped(rng, trusted.DIGESTS[name])])
+    named = trusted.naming(rng, digest) | {"variables": documents.variables(rng, name)}
     asked = [
         _subscribe("1", documents.DOCUMENTS[name], documents.variables(rng, name)),
         _subscribe(
             "2",
             rng.choice([documents.grown, documents.bent, documents.deep, documents.aliases])(rng),
         ),
+        {"id": "3", "type": "subscribe", "payload": named},
     ]
-    return _said(make, [_INIT, *asked])
+    return _said(make, [_INIT, *rng.sample(asked, rng.randint(1, 3))])
 
 
 def few_subscriptions(make: Maker) -> Script:

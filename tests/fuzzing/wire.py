@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 _LIMIT = 2**21
@@ -53,24 +54,19 @@ class Wire:
 
     async def send(self, data: bytes) -> None:
         """Write bytes; that nobody takes them any more shows in the answer."""
-        try:
+        with suppress(OSError):
             self._writer.write(data)
             await self._writer.drain()
             # A server that sends head and body apart is not kept waiting for our kernel.
             raw = self._writer.get_extra_info("socket")
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        except OSError as error:
-            if not self._reader.at_eof() and self._reader.exception() is None:
-                self._reader.set_exception(error)
 
     def half_close(self) -> None:
         """Say that nothing more will be sent."""
-        if not self._writer.is_closing() and self._writer.can_write_eof():
-            try:
+        # The other side may have been faster, which shows in what is read.
+        with suppress(OSError):
+            if not self._writer.is_closing() and self._writer.can_write_eof():
                 self._writer.write_eof()
-            except OSError as error:
-                # The other side was faster.
-                self._reader.set_exception(error)
 
     def reset(self) -> None:
         """Leave at once."""
