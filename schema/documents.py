@@ -29,10 +29,17 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails
 
 from schema.cost import Cost, cost_of
+from schema.errors import UNREADABLE, is_unreadable
+from schema.limits import too_complex
 
 _KEPT = 256
-# What is longer is read each time: so what is kept has a bound in bytes as well.
+# What a document takes grows with its text: a character may take a hundred bytes.
+_KEPT_CHARACTERS = 262_144
+# No document of this many characters has few enough tokens, save for long texts, and those
+# belong into variables. To read one, and to say where in it the errors are, takes long.
 _LONGEST = 65_536
+# Each error says where it is, and may print the whole value that is wrong.
+_ERRORS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +64,7 @@ class Document:
     digest: str
     errors: tuple[GraphQLError, ...]
     operations: tuple[Operation, ...]
+    characters: int
 
     def operation(self, name: str | None) -> Operation | None:
         """Return the operation of a name, or the only one where none is named."""
@@ -82,6 +90,7 @@ class Documents:
         self._suggest = suggest
         self._trusted: dict[str, Document] = {}
         self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._characters = 0
 
     def trust(self, text: str) -> Document:
         """Prepare a document that may be asked for by its digest."""
@@ -98,11 +107,11 @@ class Documents:
         known = self._trusted.get(digest) or self._kept.get(digest)
         if known is None:
             known = self._prepare(text, digest)
-            if len(text) > _LONGEST:
-                return known
             self._kept[digest] = known
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._characters += known.characters
+            while len(self._kept) > _KEPT or self._characters > _KEPT_CHARACTERS:
+                _, oldest = self._kept.popitem(last=False)
+                self._characters -= oldest.characters
         elif digest in self._kept:
             self._kept.move_to_end(digest)
         return known
@@ -111,17 +120,25 @@ class Documents:
         return len(self._kept)
 
     def _prepare(self, text: str, digest: str) -> Document:
+        if len(text) > _LONGEST:
+            return Document(digest, (too_complex("characters", _LONGEST),), (), 0)
         try:
             document = parse(text, max_tokens=self._tokens)
         except GraphQLError as error:
-            return Document(digest, (error.with_traceback(None),), ())
+            return Document(digest, (error.with_traceback(None),), (), len(text))
         if not any(isinstance(node, OperationDefinitionNode) for node in document.definitions):
             # There is nothing to run: which is said before what is wrong with the rest.
-            return Document(digest, (), ())
-        errors = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
+            return Document(digest, (), (), len(text))
+        errors = validate(
+            self._schema,
+            document,
+            self._rules,
+            max_errors=_ERRORS,
+            hide_suggestions=not self._suggest,
+        )
         if errors:
-            return Document(digest, tuple(errors), ())
-        return Document(digest, (), tuple(self._operations(document, digest)))
+            return Document(digest, tuple(map(_without_nodes, errors)), (), len(text))
+        return Document(digest, (), tuple(self._operations(document, digest)), len(text))
 
     def _operations(self, document: DocumentNode, digest: str) -> Iterable[Operation]:
         fragments = {
@@ -142,6 +159,18 @@ class Documents:
                     cost_of(self._schema, node, fragments),
                     {} if is_fixed else None,
                 )
+
+
+def _without_nodes(error: GraphQLError) -> GraphQLError:
+    """Return an error that says the same, and does not hold the whole document."""
+    unreadable = error.original_error is not None and is_unreadable(error)
+    return GraphQLError(
+        UNREADABLE if unreadable else error.message,
+        source=error.source,
+        positions=error.positions,
+        original_error=None if unreadable else error.original_error,
+        extensions=error.extensions,
+    )
 
 
 def digest_of(text: str) -> str:

@@ -7,6 +7,8 @@ from app.core.refusals import CATALOGUE, Refusal
 from app.core.telemetry import REQUEST_ID, log
 from schema import refusals
 
+UNREADABLE = "A value cannot be read."
+
 
 def coded(error: GraphQLError, *, suggest: bool = True) -> GraphQLError:
     """Return an error as a client may see it; what is a fault of ours goes to the log.
@@ -24,8 +26,8 @@ def coded(error: GraphQLError, *, suggest: bool = True) -> GraphQLError:
     elif isinstance(original, Unavailable):
         message, extensions = CATALOGUE["UNAVAILABLE"].message, {"code": "UNAVAILABLE"}
         log.warning("graphql.unavailable", error=str(original))
-    elif original is not None and _is_unreadable(error):
-        message, extensions = "A value cannot be read.", {"code": "GRAPHQL_INVALID"}
+    elif original is not None and is_unreadable(error):
+        message, extensions = UNREADABLE, {"code": "GRAPHQL_INVALID"}
     elif original is not None:
         message, extensions = CATALOGUE["INTERNAL"].message, {"code": "INTERNAL"}
         log.error("graphql.failed", path=error.path, exc_info=original)
@@ -46,7 +48,7 @@ def coded(error: GraphQLError, *, suggest: bool = True) -> GraphQLError:
     )
 
 
-def _is_unreadable(error: GraphQLError) -> bool:
+def is_unreadable(error: GraphQLError) -> bool:
     """Say whether reading a value of the document failed: a number of 5,000 digits."""
     return error.path is None and any(isinstance(node, ValueNode) for node in error.nodes or ())
 

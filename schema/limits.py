@@ -22,9 +22,9 @@ from graphql.validation.rules import overlapping_fields_can_be_merged
 
 _INTROSPECTION = ("__schema", "__type")
 
-# Fragments that spread fragments multiply, with or without a field at the end; nobody
-# needs this many selections.
-_SELECTIONS = 20_000
+# Fragments that spread fragments multiply, with or without a field at the end, and for each
+# operation anew; nobody needs this many selections in all operations of a document together.
+_SELECTIONS = 5_000
 
 # The library compares each field with all of the same name beside it. At its own limit,
 # 500,000 comparisons, a document of 2,000 tokens takes a second, from anybody; at this
@@ -48,10 +48,18 @@ def make_rules(
     class DocumentLimits(ValidationRule):
         """Counts levels, aliases and root fields of each operation."""
 
+        def __init__(self, context: ValidationContext) -> None:
+            super().__init__(context)
+            self._left = _SELECTIONS
+
         def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
-            measured = _Measure(self.context, depth_limit=depth)
+            if self._left < 0:
+                # It has been told; to measure the other operations would cost as much again.
+                return
+            measured = _Measure(self.context, depth_limit=depth, selections_limit=self._left)
             measured.walk(node.selection_set, 1, frozenset())
-            if measured.selections > _SELECTIONS:
+            self._left -= measured.selections
+            if self._left < 0:
                 self.report_error(too_complex("selections, fragments expanded", _SELECTIONS))
             if measured.deepest > depth:
                 self.report_error(too_complex("levels", depth))
@@ -66,13 +74,16 @@ def make_rules(
 class _Measure:
     """Walks an operation, fragments expanded, and stops early where it is too much."""
 
-    def __init__(self, context: ValidationContext, depth_limit: int) -> None:
+    def __init__(
+        self, context: ValidationContext, *, depth_limit: int, selections_limit: int
+    ) -> None:
         self._fragments: Mapping[str, FragmentDefinitionNode] = {
             node.name.value: node
             for node in context.document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
         self._depth_limit = depth_limit
+        self._selections_limit = selections_limit
         self.selections = 0
         self.deepest = 0
         self.aliases = 0
@@ -83,7 +94,7 @@ class _Measure:
             return
         for node in selections.selections:
             self.selections += 1
-            if self.selections > _SELECTIONS or self.deepest > self._depth_limit:
+            if self.selections > self._selections_limit or self.deepest > self._depth_limit:
                 return
             if isinstance(node, FieldNode):
                 self._enter(node, level, within)

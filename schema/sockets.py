@@ -29,8 +29,11 @@ SEND_TEXT = "exchequer.websocket.text"
 # Longer than the server's pings take to fail (app.start).
 SEND_SECONDS = 60.0
 INIT_SECONDS = 10.0
+# Answers that wait to be taken, beside those of the operations.
+_UNTAKEN = 16
 
-_MESSAGES = frozenset({"connection_init", "ping", "pong", "subscribe", "complete"})
+# A tuple: whatever was sent can be looked for in it, a list or an object as well.
+_MESSAGES = ("connection_init", "ping", "pong", "subscribe", "complete")
 
 
 class _Closed(Exception):  # noqa: N818  # not an error: what a socket is closed for
@@ -99,6 +102,9 @@ class Socket:
     # The way in.
 
     async def _next(self) -> dict[str, Any]:
+        # Who takes nothing is not listened to either: each of a million pings has an answer.
+        while len(self._tasks) >= self._limit + _UNTAKEN:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
             self._is_open = False

@@ -52,11 +52,20 @@ class _PooledConnection(Connection):
     """A connection whose return to the pool costs no round trip.
 
     Safe because nothing here leaves state in a session: no SET without LOCAL, no
-    session lock, no LISTEN, no open cursor.
+    session lock, no LISTEN, no open cursor. But who is broken off between the preparation
+    of a statement and its execution leaves it begun: its locks are held, and the time-out
+    of the next statement counts from there.
     """
 
+    _is_broken_off = False
+
+    def break_off(self) -> None:
+        """Note that what was begun may not have ended."""
+        self._is_broken_off = True
+
     def get_reset_query(self) -> str:
-        return ""
+        broken_off, self._is_broken_off = self._is_broken_off, False
+        return "select" if broken_off else ""
 
 
 class Database:
@@ -79,6 +88,7 @@ class Database:
                 timeout=limits.connect_seconds,
                 command_timeout=limits.command_seconds,
                 max_inactive_connection_lifetime=limits.idle_seconds,
+                connect=_Connecting(),
                 connection_class=_PooledConnection,
                 init=prepare_connection,
                 server_settings=server_settings(limits.command_seconds),
@@ -106,6 +116,13 @@ class Database:
             try:
                 # The pool lends a proxy that behaves as the connection it stands for.
                 yield cast("Connection", connection)
+            except BaseException as error:
+                # What Postgres refuses, it ends; the driver refuses arguments before that.
+                if not isinstance(error, asyncpg.PostgresError) or isinstance(
+                    error, asyncpg.DataError
+                ):
+                    cast("_PooledConnection", connection).break_off()
+                raise
             finally:
                 await self._pool.release(connection)
 
@@ -199,6 +216,40 @@ def server_settings(command_seconds: float) -> dict[str, str]:
         "idle_in_transaction_session_timeout": "10000",
         "default_transaction_isolation": "read committed",
     }
+
+
+class _Connecting:
+    """Makes a pool's connections, and never breaks off in the middle.
+
+    The driver, where it is cancelled then, leaves an error that nobody reads, which the log
+    would tell as a fault; every client that leaves while the pool grows would cause one. So
+    what is being made goes to the next who asks, and there are never more than the pool has.
+    """
+
+    def __init__(self) -> None:
+        self._spare: list[asyncio.Future[Connection]] = []
+
+    async def __call__(self, *arguments: Any, **options: Any) -> Connection:
+        """Return a new connection."""
+        if self._spare:
+            making = self._spare.pop()
+        else:
+            making = asyncio.ensure_future(asyncpg.connect(*arguments, **options))
+            making.add_done_callback(self._made)
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            self._spare.append(making)
+            if making.done():
+                self._made(making)
+            raise
+
+    def _made(self, making: "asyncio.Future[Connection]") -> None:
+        if making in self._spare:
+            self._spare.remove(making)
+            # That it failed is read, and concerns nobody.
+            if not making.cancelled() and making.exception() is None:
+                making.result().terminate()
 
 
 async def prepare_connection(connection: Connection) -> None:

@@ -102,8 +102,18 @@ def configure_logging(level: str = "info", *, json: bool = True) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
     # One line for each request is the edge's own, with its id and without a query string.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Say whether a line of the HTTP server's is not only what a client did wrong.
+
+    It tells of a socket's bytes that are no text as of an error, with its traceback; the
+    client has been told, by 1007, and anybody could fill a log with them.
+    """
+    return not str(record.msg).startswith("Invalid UTF-8 sequence received from client")
 
 
 log = structlog.get_logger("exchequer")

@@ -5,6 +5,7 @@ import threading
 import anyio.to_thread
 import graphql
 import pytest
+from graphql import build_schema
 
 from schema import documents
 from tests.support.api import Api, document, unique
@@ -80,11 +81,34 @@ async def test_the_documents_that_are_kept_are_bounded(
     assert prepared == [*queries, queries[0]]
 
 
-async def test_a_long_document_is_read_each_time(site: Api, prepared: list[str]) -> None:
-    query = fresh() + "#" * documents._LONGEST
-    for _ in range(3):
+async def test_the_text_of_the_documents_that_are_kept_is_bounded(
+    site: Api, prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "_KEPT_CHARACTERS", 25_000)
+    queries = [fresh().ljust(10_000, ",") for _ in range(3)]
+    for query in (*queries, *queries[1:], queries[0]):
         assert (await site.send(query)).code == "OK"
-    assert prepared == [query] * 3
+    assert prepared == [*queries, queries[0]]
+
+
+def test_what_is_kept_of_a_wrong_document_is_what_is_wrong_alone() -> None:
+    schema = build_schema("type Query { a: Int }")
+    known = documents.Documents(schema, (), tokens=100)
+    text = "{ a\n  nothing }"
+    document = known.read(text, documents.digest_of(text))
+    [error] = document.errors
+    assert error.locations is not None
+    assert error.formatted["locations"] == [{"line": 2, "column": 3}]
+    assert error.nodes is None
+
+
+async def test_a_number_that_cannot_be_read_is_told_each_time(site: Api) -> None:
+    query = f"{{ projects(first: {'9' * 5_000}) {{ nodes {{ id }} }} }}"
+    for _ in range(2):
+        [error] = (await site.send(query)).body["errors"]
+        assert error["message"] == "A value cannot be read."
+        assert error["extensions"]["code"] == "GRAPHQL_INVALID"
+        assert error["locations"] == [{"line": 1, "column": 19}]
 
 
 async def test_servers_with_other_limits_do_not_share_their_verdicts(

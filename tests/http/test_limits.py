@@ -162,6 +162,10 @@ BOMBS = {
     "same leaf 1900 times": "{ projects { nodes {" + "id " * 1_900 + "} } }",
     "same object 480 times": "{ projects {" + "nodes { id } " * 480 + "} }",
     "same edges 280 times": "{ projects {" + "edges { node { id } } " * 280 + "} }",
+    # Each operation spreads it anew, and no operation is too much by itself.
+    "in many operations": " ".join(f"query q{n} {{ ...f0 }}" for n in range(150))
+    + circle(12, spreads=2, end="__typename").removeprefix("{ ...f0 }"),
+    "65,537 characters": "{ projects { nodes { id } } }".ljust(65_537, ","),
     "nested selections": "{" + "a {" * 600 + "b" + "}" * 601,
     "nested inline fragments": "{" + "... {" * 490 + "__typename" + "}" * 491,
     "nested lists": "{ a(b: " + "[" * 900 + "]" * 900 + ") }",
@@ -173,6 +177,19 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_a_document_made_to_cost_is_refused_to_anybody(bomb: str, site: Api) -> None:
     assert TOO_COMPLEX in await codes(site, BOMBS[bomb], Caller.ANONYMOUS)
+
+
+async def test_what_many_operations_spread_is_counted_in_all_of_them_together(site: Api) -> None:
+    answered = await site.send(BOMBS["in many operations"], caller=Caller.ANONYMOUS)
+    told = [error["message"] for error in answered.body["errors"]]
+    assert told.count("The document has more than 5000 selections, fragments expanded.") == 1
+
+
+async def test_a_document_as_long_as_the_limit_is_read(site: Api) -> None:
+    query = "{ projects { nodes { id } } }"
+    assert (await site.send(query.ljust(65_536, ","))).body.get("errors") is None
+    [error] = (await site.send(query.ljust(65_537, ","))).body["errors"]
+    assert error["message"] == "The document has more than 65536 characters."
 
 
 @pytest.mark.parametrize(
@@ -197,6 +214,12 @@ INVALID: dict[str, Any] = {
     "480 unused variables": "query (" + " ".join(f"$a{n}: Int" for n in range(480)) + ") { id }",
     "600 unknown fields": "{" + " ".join(f"creditBalanc{n}" for n in range(600)) + "}",
     "900 unknown fragments": "{" + " ".join(f"...f{n}" for n in range(900)) + "}",
+    # Each error prints the whole value.
+    "600 unknown members": "mutation { reserveCredits(input: {"
+    + " ".join(f"organizationI{n}: 1" for n in range(600))
+    + "}) { __typename } }",
+    # Each error counts the lines before it.
+    "400 long unknown fields": "{" + " ".join("a" * 150 + str(n) for n in range(400)) + "}",
 }
 
 
@@ -205,6 +228,7 @@ async def test_a_document_with_hundreds_of_errors_is_told_the_first_ones(
     what: str, site: Api
 ) -> None:
     answered = await site.send(INVALID[what], caller=Caller.ANONYMOUS)
-    assert len(answered.body["errors"]) == 101
+    assert len(answered.body["errors"]) == 6
+    assert "error limit reached" in answered.body["errors"][-1]["message"]
     codes = {error["extensions"]["code"] for error in answered.body["errors"]}
     assert codes <= {"GRAPHQL_INVALID", TOO_COMPLEX}

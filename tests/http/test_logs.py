@@ -195,6 +195,23 @@ async def test_a_socket_is_one_line_too(process: Process) -> None:
     assert [line["method"] for line in lines if line["event"] == "http.request"] == ["WEBSOCKET"]
 
 
+async def test_a_socket_that_sends_no_text_is_no_fault_of_ours(process: Process) -> None:
+    import websockets
+
+    url = str(process.http.base_url).replace("http", "ws") + "/graphql"
+    async with websockets.connect(
+        url,
+        subprotocols=[websockets.Subprotocol("graphql-transport-ws")],
+        additional_headers={"x-request-id": "socket-2"},
+    ) as socket:
+        await socket.send(b"\xff\xfe", text=True)
+        with pytest.raises(websockets.ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 1007
+    await process.about("socket-2")
+    assert not [line for line in process.lines if "UTF-8" in line or "Traceback" in line]
+
+
 async def test_every_line_is_json_with_a_level_and_a_time(process: Process) -> None:
     await process.about(REQUEST_ID)
     for text in process.lines:

@@ -175,6 +175,8 @@ NOT_MESSAGES: list[Any] = [
     b'{"type":"connection_init"}',
     {"type": None},
     {"type": 1},
+    {"type": ["ping"]},
+    {"type": {"ping": 1}},
     {"type": "subscription"},
     {"type": "connection_init", "payload": "text"},
     {"type": "connection_init", "payload": [1]},

@@ -1,0 +1,82 @@
+"""The server with a fault planted in it, by which it is seen that the fuzzer finds one.
+
+`python -m tests.fuzzing.planted serve`, with the fault in PLANTED: one request in 25, by the
+index in its id, is answered wrongly, raises, leaves memory behind, or takes long.
+"""
+
+import asyncio
+import json
+import os
+import re
+import time
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.telemetry import configure_logging
+from app.main import create_app
+from app.server import Server, configured
+from app.settings import Settings
+from app.start import connect
+
+_FEW = 25
+_MEBIBYTES = 8
+_SLOW_SECONDS = 0.060
+_INDEX = re.compile(rb"fuzz-(\d+)-\d+")
+
+
+class Planted:
+    """The application, and before it the fault."""
+
+    def __init__(self, app: ASGIApp, fault: str) -> None:
+        self._app = app
+        self._fault = fault
+        self._kept: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        request_id = dict(scope.get("headers", ())).get(b"x-request-id", b"")
+        index = _INDEX.fullmatch(request_id)
+        if scope["type"] != "http" or index is None or int(index[1]) % _FEW:
+            await self._app(scope, receive, send)
+        elif self._fault == "a leak":
+            # Not zeros, of which the kernel would keep only one page.
+            self._kept.append(b"x" * (_MEBIBYTES << 20))
+            await self._app(scope, receive, send)
+        elif self._fault == "a 5xx":
+            await _refuse(send, 500, request_id)
+        elif self._fault == "an exception":
+            await _refuse(send, 400, request_id)
+            raise RuntimeError("planted")
+        elif self._fault == "a slow refusal":
+            started = time.process_time()
+            while time.process_time() < started + _SLOW_SECONDS:
+                pass
+            await _refuse(send, 400, request_id)
+        else:
+            raise ValueError(self._fault)
+
+
+async def _refuse(send: Send, status: int, request_id: bytes) -> None:
+    extensions = {"code": "BAD_REQUEST", "requestId": request_id.decode()}
+    body = json.dumps({"errors": [{"message": "Planted.", "extensions": extensions}]}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def serve() -> None:
+    """Serve until told to stop, as app.start does it."""
+    settings = Settings(_env_file=None)
+    configure_logging(settings.log_level)
+    app = create_app(settings, await connect(settings))
+    config = configured(Planted(app, os.environ["PLANTED"]), settings)
+    config.host, config.port = settings.host, settings.port
+    await Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
