@@ -126,6 +126,8 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(patience) as self._limit:
                 await self._emptied()
         except TimeoutError:
+            # A further signal finds nothing that could end sooner.
+            self._limit = None
             await self._cut()
         self._limit = None
         await self.lifespan.shutdown()

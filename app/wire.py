@@ -12,9 +12,11 @@ from websockets.http11 import Request
 
 from app.core.telemetry import REQUEST_ID
 from app.http import error_response
+from schema.events import ABORT
 from schema.sockets import SEND_TEXT
 
 _TOO_LARGE = "The head of the request is too large: at most {} bytes of address and headers."
+_GOODBYE_SECONDS = 2.0
 _NOT_HTTP = "This is not HTTP as RFC 9112 has it."
 
 
@@ -57,6 +59,8 @@ class Http(HttpToolsProtocol):
         """Begin a head."""
         self._in_head, self._head, self._unread = True, 0, 0
         super().on_message_begin()
+        # ASGI's own place for what a server can do besides.
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
     def on_url(self, url: bytes) -> None:
         """Take in a piece of the address."""
@@ -120,7 +124,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         """Serve a socket, which may be sent to without a turn of the event loop."""
         super().handle_connect(event)
         if not self.close_sent:
-            # ASGI's own place for what a server can do besides.
+            # As above.
             self.scope["extensions"] = {SEND_TEXT: {"send": self.send_text}}
 
     def send_text(self, text: bytes) -> bool:
@@ -150,3 +154,5 @@ class WebSocket(WebSocketsSansIOProtocol):
         # What was sent before may never be taken: whoever serves it need not wait for that.
         self.queue.put_nowait({"type": "websocket.disconnect", "code": self.LOST[0]})
         self.transport.close()
+        # That waits for what was sent to be taken, which may be never.
+        self.loop.call_later(_GOODBYE_SECONDS, self.transport.abort)

@@ -21,7 +21,7 @@ from app.core.refusals import Refusal
 from schema.context import Context, Services
 from schema.documents import Operation
 from schema.engine import Engine, Payload
-from schema.events import stream_events
+from schema.events import abort_of, stream_events
 from schema.protocol import (
     EVENTS,
     GRAPHQL_JSON,
@@ -96,11 +96,11 @@ class Edge:
                 return
             reply = await self._reply(scope, headers, media_type, context, receive, send)
         except RequestRefused as refused:
-            reply = refuse(refused, JSON if media_type == EVENTS else media_type)
+            reply = refuse(refused, _plain(media_type))
         except Refusal as refusal:
-            reply = refuse(RequestRefused(refusal.code))
+            reply = refuse(RequestRefused(refusal.code), _plain(media_type))
         except Unavailable:
-            reply = refuse(RequestRefused("UNAVAILABLE"))
+            reply = refuse(RequestRefused("UNAVAILABLE"), _plain(media_type))
         if reply is not None:
             await _send(reply, send)
 
@@ -134,14 +134,14 @@ class Edge:
         if not isinstance(operation, Operation):
             if media_type != EVENTS:
                 return _reply(operation, media_type)
-            await stream_events(operation, receive, send, self._drain)
+            await stream_events(operation, receive, send, self._drain, abort_of(scope))
             return None
         if operation.type is OperationType.MUTATION and method == "GET":
             raise RequestRefused("METHOD_NOT_ALLOWED", Allow="POST")
         variables = data.get("variables")
         if media_type == EVENTS:
             began = await self._engine.begin(operation, variables, context)
-            await stream_events(began, receive, send, self._drain)
+            await stream_events(began, receive, send, self._drain, abort_of(scope))
             return None
         if operation.type is OperationType.SUBSCRIPTION:
             raise RequestRefused(
@@ -202,6 +202,11 @@ class Edge:
         if received > self._body_bytes:
             raise too_large
         return body
+
+
+def _plain(media_type: str) -> str:
+    """Return in what a request is refused that never became a stream."""
+    return JSON if media_type == EVENTS else media_type
 
 
 def _reply(payload: Payload, media_type: str) -> Reply:

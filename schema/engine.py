@@ -190,7 +190,12 @@ class Engine:
                     if not isinstance(result, ExecutionResult):
                         result = await result
                     payload = self._payload(result)
-                    yield Told(orjson.dumps(payload), getattr(event, "version", None))
+                    yield Told(
+                        orjson.dumps(payload),
+                        getattr(event, "version", None),
+                        payload["data"],
+                        payload.get("errors"),
+                    )
         except Exception as error:  # noqa: BLE001  # told with its code, logged if it is ours
             yield failed(original_error=error)
 
@@ -268,7 +273,8 @@ def _written(operation: Operation, variables: Mapping[str, Any] | None) -> bytes
 
 def _failure(errors: list[GraphQLError]) -> Told:
     formatted = [cast("dict[str, Any]", error.formatted) for error in errors]
-    return Told(orjson.dumps({"data": None, "errors": formatted}), None, formatted)
+    payload = orjson.dumps({"data": None, "errors": formatted})
+    return Told(payload, None, errors=formatted, is_last=True)
 
 
 def _named(data: Mapping[str, Any]) -> str | None:

@@ -5,17 +5,19 @@ minute is left; who leaves is noticed at once, and so is the end of the server.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import orjson
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
 from app.core.drain import Drain
 from app.core.telemetry import log
 from schema.engine import Payload
 from schema.groups import Member
 
+# An ASGI extension of our server: a function that ends a connection at once.
+ABORT = "exchequer.http.abort"
 SEND_SECONDS = 60.0
 QUIET_SECONDS = 12.0
 
@@ -29,9 +31,15 @@ _COMPLETE = b"event: complete\r\ndata: \r\n\r\n"
 _QUIET = b": ping\r\n\r\n"
 
 
-async def stream_events(told: Payload | Member, receive: Receive, send: Send, drain: Drain) -> None:
+async def stream_events(
+    told: Payload | Member,
+    receive: Receive,
+    send: Send,
+    drain: Drain,
+    abort: Callable[[], None] | None,
+) -> None:
     """Send the one payload as an event, or each, until they end, the server stops or who reads."""
-    sending = asyncio.create_task(_send_all(told, send, drain), name="events")
+    sending = asyncio.create_task(_send_all(told, send, drain, abort), name="events")
     leaving = asyncio.create_task(_left(receive), name="events-leaving")
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -43,12 +51,20 @@ async def stream_events(told: Payload | Member, receive: Receive, send: Send, dr
         raise error
 
 
+def abort_of(scope: Scope) -> Callable[[], None] | None:
+    """Return what ends the line of a request at once, where the server offers that."""
+    abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT, {}).get("abort")
+    return abort
+
+
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _send_all(told: Payload | Member, send: Send, drain: Drain) -> None:
+async def _send_all(
+    told: Payload | Member, send: Send, drain: Drain, abort: Callable[[], None] | None
+) -> None:
     async def put(body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await send({"type": "http.response.body", "body": body, "more_body": more})
@@ -69,6 +85,9 @@ async def _send_all(told: Payload | Member, send: Send, drain: Drain) -> None:
         await put(last, more=False)
     except TimeoutError:
         log.warning("events.not_read")
+        if abort is not None:
+            # What it does not take would be kept for it as long as its line lasts.
+            abort()
 
 
 async def _with_quiet(payloads: Member) -> AsyncGenerator[bytes]:

@@ -21,13 +21,14 @@ from strawberry.types import Info
 
 from app.core.database import Unavailable
 from app.core.refusals import Refusal
-from app.core.telemetry import FEED_SUBSCRIBERS, REQUEST_ID
+from app.core.telemetry import FEED_SUBSCRIBERS, REQUEST_ID, log
 from app.identity import Viewer
 from app.identity.rights import Operation
 from schema.context import Context, Services
 
 _QUEUED = 256
 _AT_ONCE = 100
+_RETRY_SECONDS = 1.0
 
 
 class Keeps(Enum):
@@ -47,11 +48,14 @@ class Topic:
 
 
 class Told(NamedTuple):
-    """One event as it goes over the wire; of a failure also the errors, and no version."""
+    """One event as it goes over the wire; with its errors, if it has any, to be told to each."""
 
     payload: bytes
     version: int | None
+    data: Any = None
     errors: list[dict[str, Any]] | None = None
+    # A failure: nothing comes after it.
+    is_last: bool = False
 
 
 class GroupContext(Context):
@@ -125,8 +129,10 @@ class Member:
             if self._group is None:
                 await self._join()
             while True:
-                if self._is_due:
-                    await self._check()
+                if self._is_due and not await self._check():
+                    # Nobody can say whether it may see what waits for it.
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
                 if self._queue:
                     return self._take(self._queue.popleft())
                 if self._missed is not None:
@@ -136,13 +142,21 @@ class Member:
                 self.is_free.set()
                 self._wake.clear()
                 await self._wake.wait()
-        except (Refusal, Unavailable) as error:
+        except Exception as error:  # noqa: BLE001  # told with its code, logged if it is ours
             self._is_refused = True
             return self._take(self._wanted.failed(original_error=error))
         raise StopAsyncIteration
 
     def offer(self, told: Told) -> None:
         """Keep an event until it is taken."""
+        if self._is_over:
+            return
+        if told.is_last:
+            if self._missed is not None:
+                self._queue.append(self._tell_missed(self._missed))
+            self._queue.append(told)
+            self.end()
+            return
         version = told.version
         if version is not None:
             if version <= self.version:
@@ -163,7 +177,9 @@ class Member:
 
     def _takes_at_once(self, told: Told) -> bool:
         # With a check due, that comes first.
-        if self.sink is None or self._is_due or self._is_over or not self.is_free.is_set():
+        if self.sink is None or self._is_due or not self.is_free.is_set():
+            return False
+        if told.errors is not None:
             return False
         return self.sink(told.payload)
 
@@ -196,12 +212,19 @@ class Member:
         for operation, organization_id in required:
             await self._context.authorize(operation, organization_id)
 
-    async def _check(self) -> None:
-        await self._context.renew()
-        if self._group is not None:
-            await self.check(self._group.context.required)
+    async def _check(self) -> bool:
+        """Say whether the right could be asked for; raise if there is none."""
+        try:
+            await self._context.renew()
+            if self._group is not None:
+                await self.check(self._group.context.required)
+        except Unavailable as error:
+            # An outage ends no subscription: who listens would have to begin it again.
+            log.warning("subscription.unchecked", error=str(error))
+            return False
         self._is_due = False
         self._ask_later()
+        return True
 
     def _ask_later(self) -> None:
         def ask() -> None:
@@ -220,12 +243,12 @@ class Member:
     def _take(told: Told) -> bytes:
         if told.errors is None or (request_id := REQUEST_ID.get()) is None:
             return told.payload
-        # What failed once for all is told to each with the id of its own request.
+        # What went wrong once for all is told to each with the id of its own request.
         errors = [
             error | {"extensions": error["extensions"] | {"requestId": request_id}}
             for error in told.errors
         ]
-        return orjson.dumps({"data": None, "errors": errors})
+        return orjson.dumps({"data": told.data, "errors": errors})
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +288,7 @@ class Group:
             told = await self._look()
             if told is not None:
                 member.offer(told)
-            if told is None or told.errors is not None:
+            else:
                 member.end()
 
     async def remove(self, member: Member) -> None:
@@ -276,19 +299,21 @@ class Group:
             tasks = [each for each in (self._task, self._looking, self._to_look) if each]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(result, Exception):
+                    log.error("subscription.failed", exc_info=result)
 
     async def _run(self) -> None:
         own = self._wanted.topic.keeps is Keeps.OWN
         try:
             async with aclosing(self._wanted.run(self.context)) as events:
                 async for told in events:
-                    if told.errors is not None:
+                    if told.is_last:
                         # The last one: who waits is told of it, who comes now begins anew.
                         self._groups.forget(self._wanted.key, self)
                         self.context.admitted.set()
                     await self._tell(told)
-                    if own and told.errors is None:
+                    if own and not told.is_last:
                         for member in list(self.members):
                             await member.is_free.wait()
         finally:
@@ -320,7 +345,7 @@ class Group:
         context = GroupContext(self.context.services, self.context.viewer)
         async with aclosing(self._wanted.run(context)) as events:
             told = await anext(events, None)
-        if told is not None and told.errors is None:
+        if told is not None and not told.is_last:
             await self._tell(told)
         return told
 

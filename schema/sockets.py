@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
@@ -19,7 +20,7 @@ from app.core.refusals import Refusal
 from app.core.telemetry import log
 from schema.context import Context
 from schema.documents import Operation
-from schema.engine import Engine
+from schema.engine import Engine, Payload
 from schema.groups import Member
 from schema.protocol import RequestRefused, bearer_of, check_request, headers_of
 
@@ -72,6 +73,8 @@ class Socket:
         self._operations: dict[str, asyncio.Task[None]] = {}
         # Also what is answered and only being told yet.
         self._tasks: set[asyncio.Task[None]] = set()
+        # Mutations under way: they end by themselves, whatever becomes of the socket.
+        self._effects: set[asyncio.Future[Payload | Member]] = set()
         self._is_open = False
         self._is_initialised = False
 
@@ -199,6 +202,10 @@ class Socket:
             last = {"id": name, "type": "error", "payload": [RequestRefused(refusal.code).error]}
         except Unavailable:
             last = {"id": name, "type": "error", "payload": [RequestRefused("UNAVAILABLE").error]}
+        except Exception:  # noqa: BLE001  # logged, and told with its code
+            # No client can have caused it; none shall wait for ever because of it.
+            log.exception("socket.failed")
+            last = {"id": name, "type": "error", "payload": [RequestRefused("INTERNAL").error]}
         if last is None:
             return
         # Its name is free before its end is told.
@@ -212,7 +219,15 @@ class Socket:
         operation = self._engine.operation(request, self._context)
         if not isinstance(operation, Operation):
             return {"id": name, "type": "error", "payload": operation["errors"]}
-        began = await self._engine.begin(operation, request.get("variables"), self._context)
+        beginning = self._engine.begin(operation, request.get("variables"), self._context)
+        if operation.type is OperationType.MUTATION:
+            # Who no longer waits for its answer has asked for it all the same.
+            effect = asyncio.ensure_future(beginning)
+            self._effects.add(effect)
+            effect.add_done_callback(self._effects.discard)
+            began = await asyncio.shield(effect)
+        else:
+            began = await beginning
         if isinstance(began, Member):
             async with self._drain.until_stop():
                 return await self._tell_all(name, began)
@@ -271,7 +286,7 @@ class Socket:
         running = list(self._tasks)
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, *self._effects, return_exceptions=True)
 
     def _is_of_an_allowed_origin(self) -> bool:
         origin = self._headers.get("origin")

@@ -30,8 +30,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Which organizations a viewer sees: those of a project, a single one, or all."""
+    """Which organizations a viewer sees: all, those of a project, or a single one."""
 
+    sees_all: bool = False
     project_id: UUID | None = None
     organization_id: UUID | None = None
 
@@ -132,24 +133,25 @@ _PAGE = {
 }
 
 
-def _seen(project: str, organization: str) -> str:
+def _seen(first: int) -> str:
+    """Return the condition that a viewer sees the account; places from `first` on."""
     return (
-        "exists (select from identity.organizations as o where o.id = $1"  # places
-        f" and ({project}::uuid is null or o.project_id = {project})"
-        f" and ({organization}::uuid is null or o.id = {organization}))"
+        "exists (select from identity.organizations as o where o.id = $1"
+        f" and (${first}::boolean or o.project_id = ${first + 1}::uuid"
+        f" or o.id = ${first + 2}::uuid))"
     )
 
 
 def balance_statement(fields: Sequence[Shown]) -> str:
-    """Return the statement of `creditBalance`: account, project, organization."""
+    """Return the statement of `creditBalance`: account, and a sight."""
     return (
         f"select {_object(fields, _columns(fields, _BALANCE))}"
-        f" from credits.check_balance($1) as c where not c.due and {_seen('$2', '$3')}"
+        f" from credits.check_balance($1) as c where not c.due and {_seen(2)}"
     )
 
 
 def check_statement(fields: Sequence[Shown]) -> str:
-    """Return the statement of `creditBalanceCheck`: account, amount, project, organization."""
+    """Return the statement of `creditBalanceCheck`: account, amount, and a sight."""
     columns: dict[str, str] = {}
     for each in fields:
         if each.field == "balance":
@@ -159,14 +161,14 @@ def check_statement(fields: Sequence[Shown]) -> str:
             columns |= _columns([each], _CHECK)
     return (
         f"select {_object(fields, columns)}"
-        f" from credits.check_balance($1, $2) as c where not c.due and {_seen('$3', '$4')}"
+        f" from credits.check_balance($1, $2) as c where not c.due and {_seen(3)}"
     )
 
 
 def transactions_statement(fields: Sequence[Shown]) -> str:
     """Return the statement of `creditTransactions`.
 
-    It takes an account, the version before which, how many, a project, an organization.
+    It takes an account, the version before which, how many, and a sight.
     One row more than asked is read, to see whether more follow.
     """
     columns: dict[str, str] = {}
@@ -187,7 +189,7 @@ def transactions_statement(fields: Sequence[Shown]) -> str:
         " from credits.transactions as r where r.account_id = $1"
         " and r.version < coalesce($2::bigint, 9223372036854775807)"
         " order by r.version desc limit $3::bigint + 1)"
-        f" select {_object(fields, columns)} where {_seen('$4', '$5')}"
+        f" select {_object(fields, columns)} where {_seen(4)}"
     )
 
 
@@ -244,7 +246,11 @@ class ShownCredits:
         started = time.perf_counter()
         try:
             shown: str | None = await self._database.value(
-                statement, *arguments, sight.project_id, sight.organization_id
+                statement,
+                *arguments,
+                sight.sees_all,
+                sight.project_id,
+                sight.organization_id,
             )
         except Refusal:
             # Such as an account that is not there.

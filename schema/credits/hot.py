@@ -27,7 +27,7 @@ _Values = Mapping[str, Any]
 
 
 def _account(values: _Values) -> UUID | None:
-    value = values["organizationId"]
+    value = values.get("organizationId")
     try:
         return UUID(value) if isinstance(value, str) else None
     except ValueError:
@@ -42,10 +42,12 @@ def _sight(context: Context) -> Sight | None:
     except Refusal:
         return None
     if viewer.kind is ViewerKind.ADMIN:
-        return Sight()
+        return Sight(sees_all=True)
     if viewer.kind is ViewerKind.PROJECT_KEY:
         return Sight(project_id=viewer.project_id)
-    return Sight(organization_id=viewer.organization_id)
+    if viewer.kind is ViewerKind.ORGANIZATION_KEY:
+        return Sight(organization_id=viewer.organization_id)
+    return None
 
 
 def _balance(fields: tuple[Shown, ...]) -> Read:
@@ -68,7 +70,7 @@ def _check(fields: tuple[Shown, ...]) -> Read:
     async def read(values: _Values, context: Context) -> str | None:
         account, sight = _account(values), _sight(context)
         try:
-            amount = read_credits(values["amount"])
+            amount = read_credits(values.get("amount"))
         except GraphQLError:
             return None
         if account is None or sight is None or amount < 0:
@@ -85,8 +87,8 @@ def _transactions(fields: tuple[Shown, ...]) -> Read:
 
     async def read(values: _Values, context: Context) -> str | None:
         account, sight = _account(values), _sight(context)
-        first, after = values["first"], values["after"]
-        if account is None or sight is None or values["filter"] is not None:
+        first, after = values.get("first"), values.get("after")
+        if account is None or sight is None or values.get("filter") is not None:
             return None
         if type(first) is not int or not 1 <= first <= PAGE_LIMIT:
             return None

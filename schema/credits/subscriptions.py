@@ -4,15 +4,19 @@ The first message is a snapshot, each carries the account's version, versions on
 A client that reconnects subscribes again and gets a new snapshot.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import strawberry
 from strawberry.types import Info
 
+from app.core.database import Unavailable
+from app.core.telemetry import log
 from app.credits.feed import Watch
 from app.credits.reads import PAGE_LIMIT, CreditReads
 from app.identity.rights import Operation
@@ -24,6 +28,11 @@ from schema.scalars import Credits
 
 _PENDING_SHOWN = 100
 _OPEN_KEPT = 1_000
+# Five minutes: then it is ended, and its client may come again.
+_RETRIES = 300
+_RETRY_SECONDS = 1.0
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,9 @@ class CreditSubscriptions:
             async for push in watched.pushes:
                 newest = push.balance.balance_version
                 while seen < newest:
-                    rows = await watched.reads.transactions_since(watched.account_id, seen)
+                    rows = await _patiently(
+                        partial(watched.reads.transactions_since, watched.account_id, seen)
+                    )
                     for row in rows:
                         # It may be newer than what was pushed: then it is not sent again.
                         seen = row.version
@@ -98,7 +109,7 @@ class CreditSubscriptions:
             async for push in watched.pushes:
                 changes = [ReservationState.of_change(change) for change in push.changes]
                 if not push.complete:
-                    changes = await _look_up(watched, shown, changes)
+                    changes = await _patiently(partial(_look_up, watched, shown, changes))
                 for change in changes:
                     # Postgres may have told a moment before what is pushed now.
                     if change in (shown.get(change.id), looked_up.get(change.id)):
@@ -111,6 +122,17 @@ class CreditSubscriptions:
                     looked_up = {change.id: change for change in changes}
                 while len(shown) > _OPEN_KEPT:
                     del shown[next(iter(shown))]
+
+
+async def _patiently(read: Callable[[], Awaitable[Read]]) -> Read:
+    """Read, once Postgres can be asked: an outage ends no subscription."""
+    for _ in range(_RETRIES):
+        try:
+            return await read()
+        except Unavailable as error:
+            log.warning("subscription.waits", error=str(error))
+        await asyncio.sleep(_RETRY_SECONDS)
+    return await read()
 
 
 async def _look_up(

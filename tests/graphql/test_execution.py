@@ -18,8 +18,10 @@ from graphql import (
     OperationDefinitionNode,
     execute,
     parse,
+    subscribe,
     type_from_ast,
 )
+from graphql.execution.execute import create_source_event_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strawberry.permission import BasePermission
@@ -138,6 +140,53 @@ def variables_of(text: str, random: Random) -> dict[str, Any]:
 async def test_documents_of_the_contract(operation: str, seed: int, harm: float) -> None:
     text = document(operation)
     await check(CONTRACT, text, variables_of(text, Random(seed)), seed, harm)
+
+
+async def events_by_the_library(text: str, variables: Any, sources: Sources) -> list[Any]:
+    """Return what graphql-core tells of each event of a subscription."""
+    result: Any = subscribe(CONTRACT._schema, parse(text), None, sources, variables)
+    if hasattr(result, "__await__"):
+        result = await result
+    if isinstance(result, ExecutionResult):
+        return [told(result.data, result.errors)]
+    return [told(each.data, each.errors) async for each in result]
+
+
+async def events_by_us(text: str, variables: Any, sources: Any) -> list[Any]:
+    """Return what we tell of each: one executor for all, and a copy of it for each event."""
+    operation = CONTRACT.operation({"query": text}, sources)
+    assert isinstance(operation, Operation)
+    executor = CONTRACT._executor(operation, variables, sources)
+    if isinstance(executor, list):
+        return [told(None, executor)]
+    source: Any = create_source_event_stream(executor)
+    if executor.is_awaitable(source):
+        source = await source
+    if isinstance(source, ExecutionResult):
+        return [told(source.data, source.errors)]
+    events = []
+    async for event in source:
+        result: Any = executor.build_per_event_executor(event).run()
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        events.append(told(result.data, result.errors))
+    return events
+
+
+@pytest.mark.parametrize(
+    "operation", [name for name in documents() if document(name).startswith("subscription")]
+)
+@given(seeds, harms)
+@settings(EXAMPLES, max_examples=40)
+async def test_subscriptions_of_the_contract(operation: str, seed: int, harm: float) -> None:
+    text = document(operation)
+    sources = Sources(CONTRACT._schema, Random(seed), harm)
+    variables = variables_of(text, Random(seed))
+    expected = await events_by_the_library(text, variables, sources)
+    await settled()
+    for _ in range(2):
+        assert await events_by_us(text, variables, sources) == expected
+        await settled()
 
 
 @pytest.mark.parametrize("kind", ["query", "mutation"])

@@ -113,6 +113,7 @@ class Socket:
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
         self._queues: dict[str, asyncio.Queue[Payload | None]] = {}
+        self._streams: dict[Stream, asyncio.Queue[Payload | None]] = {}
         self._ids = count(1)
         self._reader = asyncio.create_task(self._read())
 
@@ -124,10 +125,21 @@ class Socket:
     async def subscribe(self, document: str, account_id: UUID) -> tuple[str, Stream]:
         """Start an operation; return its id and what comes of it."""
         name = str(next(self._ids))
-        queue = self._queues[name] = asyncio.Queue()
+        stream = self.expect(name)
         payload = {"query": document, "variables": {"id": str(account_id)}}
         await self.send({"id": name, "type": "subscribe", "payload": payload})
-        return name, Stream(_drain(queue))
+        return name, stream
+
+    def expect(self, name: str) -> Stream:
+        """Return what comes by a name from now on."""
+        queue = self._queues[name] = asyncio.Queue()
+        stream = Stream(_drain(queue))
+        self._streams[stream] = queue
+        return stream
+
+    def pending(self, stream: Stream) -> int:
+        """Return how many messages have come that nobody has looked at yet."""
+        return self._streams[stream].qsize()
 
     async def watch(self, document: str, account_id: UUID) -> Stream:
         """Start an operation; return what comes of it."""
