@@ -149,7 +149,13 @@ async def events_by_the_library(text: str, variables: Any, sources: Sources) -> 
         result = await result
     if isinstance(result, ExecutionResult):
         return [told(result.data, result.errors)]
-    return [told(each.data, each.errors) async for each in result]
+    events = []
+    try:
+        async for each in result:
+            events.append(told(each.data, each.errors))  # noqa: PERF401  # it may raise
+    except Exception as error:  # noqa: BLE001  # the source's own, to be compared
+        events.append(repr(error))
+    return events
 
 
 async def events_by_us(text: str, variables: Any, sources: Any) -> list[Any]:
@@ -165,11 +171,15 @@ async def events_by_us(text: str, variables: Any, sources: Any) -> list[Any]:
     if isinstance(source, ExecutionResult):
         return [told(source.data, source.errors)]
     events = []
-    async for event in source:
-        result: Any = executor.build_per_event_executor(event).run()
-        if not isinstance(result, ExecutionResult):
-            result = await result
-        events.append(told(result.data, result.errors))
+    try:
+        async for event in source:
+            each: Any = executor.build_per_event_executor(event)
+            result: Any = each.run()
+            if not isinstance(result, ExecutionResult):
+                result = await result
+            events.append(told(result.data, result.errors))
+    except Exception as error:  # noqa: BLE001  # as above
+        events.append(repr(error))
     return events
 
 
