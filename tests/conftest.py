@@ -23,6 +23,17 @@ APP_PASSWORD = "only-for-tests"  # noqa: S105  # a throw-away server on loopback
 TEMPLATE = "exchequer_template"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests have recorded: a worker's own output is not seen."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) != "call":
+                continue
+            for name, told in report.user_properties:
+                if name == "figures":
+                    terminalreporter.write_line(told)
+
+
 @dataclass(frozen=True)
 class Servers:
     """Where the servers of this run are."""
