@@ -12,6 +12,7 @@ import orjson
 from prometheus_client import Counter
 from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,6 +34,8 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 # Answers are data; a page brings a policy of its own.
 _DATA_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+# An answer may be kept for others only if they come from the same origin.
+_VARY = (b"vary", b"Origin")
 # Said while the process stops: the next request on this connection would find nobody.
 _LAST = (b"connection", b"close")
 _HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
@@ -81,15 +84,16 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = list(message.get("headers", ()))
-                has_policy = any(name == _DATA_POLICY[0] for name, _ in own)
-                message["headers"] = [
-                    *own,
-                    (b"x-request-id", request_id.encode()),
-                    *self._headers,
-                    *(() if has_policy else (_DATA_POLICY,)),
-                    *((_LAST,) if self._drain.is_begun else ()),
-                ]
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                names = [name for name, _ in headers]
+                if _DATA_POLICY[0] not in names:
+                    headers.append(_DATA_POLICY)
+                if _VARY[0] not in names:
+                    headers.append(_VARY)
+                headers += self._headers
+                if self._drain.is_begun:
+                    headers.append(_LAST)
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -115,6 +119,17 @@ def _counter(path: str, status: int) -> Counter:
 
 # Paths that are labels of a metric; whatever else is asked for cannot grow it.
 _COUNTED = frozenset({"/graphql", "/health", "/health/ready", "/health/live", "/metrics"})
+
+
+class Cors(CORSMiddleware):
+    """Lets pages of other origins in. Who is no page is not asked where it comes from."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class Beside:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -22,7 +21,7 @@ from app.credits.feed import Feed
 from app.credits.reads import CreditReads
 from app.credits.shown import ShownCredits
 from app.health import health_routes
-from app.http import Beside, CodedErrors, RequestContext, coded_exception_handlers
+from app.http import Beside, CodedErrors, Cors, RequestContext, coded_exception_handlers
 from app.identity import Identity
 from app.settings import Settings
 from schema.build import make_schema
@@ -152,7 +151,7 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
     # itself, in words of its own, unless they are coded within.
     framework.add_middleware(CodedErrors, drain=drain)
     app: ASGIApp = Beside(framework, path=PATH, application=CodedErrors(edge, drain=drain))
-    app = CORSMiddleware(
+    app = Cors(
         app,
         allow_origins=settings.allowed_origins,
         allow_methods=["GET", "POST"],

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 from urllib.parse import parse_qsl
 
 import orjson
@@ -33,7 +33,26 @@ PREFLIGHTED = (
     "x-apollo-operation-name",
 )
 
-Headers = Mapping[str, str]
+
+class Headers:
+    """The headers of a request, read when they are asked for."""
+
+    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
+        self._raw = raw
+
+    def __contains__(self, name: str) -> bool:
+        return name.encode() in self._raw
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Return the value of a header, by its name in small letters."""
+        value = self._raw.get(name.encode())
+        return default if value is None else value.decode("latin-1")
 
 
 class RequestRefused(Exception):  # noqa: N818  # as Refusal
@@ -80,11 +99,13 @@ def refuse(refused: RequestRefused, media_type: str = JSON) -> Reply:
 
 def headers_of(scope: Mapping[str, Any]) -> Headers:
     """Return the headers of a request; those that are sent twice are joined."""
-    found: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+    raw = scope["headers"]
+    found = dict(raw)
+    if len(found) < len(raw):
+        found = {}
+        for name, value in raw:
+            found[name] = found[name] + b", " + value if name in found else value
+    return Headers(found)
 
 
 def negotiate(accept: str) -> str:

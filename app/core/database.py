@@ -112,7 +112,9 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection; faults become `Refusal` as in `call`."""
         with _recognised():
-            connection = await self._pool.acquire(timeout=self._limits.acquire_seconds)
+            # The driver's own time-out makes a task for each.
+            async with asyncio.timeout(self._limits.acquire_seconds):
+                connection = await self._pool.acquire()
             try:
                 # The pool lends a proxy that behaves as the connection it stands for.
                 yield cast("Connection", connection)

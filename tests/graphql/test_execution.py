@@ -142,6 +142,11 @@ async def test_documents_of_the_contract(operation: str, seed: int, harm: float)
     await check(CONTRACT, text, variables_of(text, Random(seed)), seed, harm)
 
 
+def raised(*, error: Exception) -> str:
+    """Return what a source raised, to be compared."""
+    return repr(error)
+
+
 async def events_by_the_library(text: str, variables: Any, sources: Sources) -> list[Any]:
     """Return what graphql-core tells of each event of a subscription."""
     result: Any = subscribe(CONTRACT._schema, parse(text), None, sources, variables)
@@ -154,7 +159,7 @@ async def events_by_the_library(text: str, variables: Any, sources: Sources) -> 
         async for each in result:
             events.append(told(each.data, each.errors))  # noqa: PERF401  # it may raise
     except Exception as error:  # noqa: BLE001  # the source's own, to be compared
-        events.append(repr(error))
+        events.append(raised(error=error))
     return events
 
 
@@ -179,7 +184,7 @@ async def events_by_us(text: str, variables: Any, sources: Any) -> list[Any]:
                 result = await result
             events.append(told(result.data, result.errors))
     except Exception as error:  # noqa: BLE001  # as above
-        events.append(repr(error))
+        events.append(raised(error=error))
     return events
 
 
