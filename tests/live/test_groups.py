@@ -14,8 +14,6 @@ from app.core.database import Database
 from app.core.refusals import Refusal
 from app.credits import Credits
 from app.credits.reads import CreditReads
-from app.identity import Identity
-from app.identity.keys import KeyKind, make_key
 from app.identity.viewer import ADMIN
 from schema import groups
 from schema.context import Context
@@ -24,6 +22,7 @@ from schema.execution import LeafExecutor
 from schema.groups import Member
 from tests.live.conftest import Start
 from tests.support.accounts import CREDIT, Accounts
+from tests.support.keys import key_of
 from tests.support.live import (
     BALANCE,
     BALANCE_FIGURES,
@@ -48,24 +47,6 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr(LeafExecutor, "build_per_event_executor", noted)
     return events
-
-
-async def _key(database: Database, kind: KeyKind, account: UUID, *scopes: str) -> tuple[str, UUID]:
-    project = await database.value(
-        "select project_id from identity.organizations where id = $1", account
-    )
-    new = make_key(kind)
-    made = await Identity(database).create_api_key(
-        kind,
-        project,
-        "a key",
-        new.prefix,
-        new.last4,
-        new.secret_hash,
-        organization_id=account if kind == "organization" else None,
-        scopes=scopes,
-    )
-    return new.secret, made.id
 
 
 @asynccontextmanager
@@ -110,10 +91,10 @@ async def test_who_may_see_the_same_is_in_one_group_whatever_key_it_has(
 ) -> None:
     server = await live()
     account = await accounts.open(10)
-    one, _ = await _key(database, "organization", account)
-    two, _ = await _key(database, "organization", account)
-    project, _ = await _key(database, "project", account)
-    scoped, _ = await _key(database, "project", account, "credits:grant")
+    one, _ = await key_of(database, "organization", account)
+    two, _ = await key_of(database, "organization", account)
+    project, _ = await key_of(database, "project", account)
+    scoped, _ = await key_of(database, "project", account, "credits:grant")
     async with AsyncExitStack() as stack:
         for secret in (one, two, project, scoped):
             socket = await stack.enter_async_context(server.socket(secret))

@@ -9,8 +9,6 @@ import pytest
 
 from app.core.database import Database, Unavailable
 from app.credits.reads import CreditReads
-from app.identity import Identity
-from app.identity.keys import make_key
 from app.identity.viewer import ADMIN
 from schema import groups
 from schema.context import Context
@@ -18,25 +16,8 @@ from schema.credits.types import CreditBalance
 from schema.groups import Keeps, Member, Told, Topic, Wanted
 from tests.live.conftest import Faults, Start
 from tests.support.accounts import CREDIT, Accounts
+from tests.support.keys import key_of
 from tests.support.live import BALANCE_FIGURES, TRANSACTIONS, LiveServer, Socket, until
-
-
-async def _key(database: Database, account: UUID) -> str:
-    """Make a key that Postgres is asked for, as an administrator's is not."""
-    project = await database.value(
-        "select project_id from identity.organizations where id = $1", account
-    )
-    new = make_key("organization")
-    await Identity(database).create_api_key(
-        "organization",
-        project,
-        "a key",
-        new.prefix,
-        new.last4,
-        new.secret_hash,
-        organization_id=account,
-    )
-    return new.secret
 
 
 async def test_an_outage_at_the_check_of_a_right_withholds_and_ends_nothing(
@@ -45,6 +26,8 @@ async def test_an_outage_at_the_check_of_a_right_withholds_and_ends_nothing(
     monkeypatch.setattr(groups, "_RETRY_SECONDS", 0.01)
     server = await live(rights_recheck_seconds=0.05, key_cache_seconds=0)
     account = await accounts.open(10)
+    # One that Postgres is asked for, as an administrator's is not.
+    secret, _ = await key_of(database, "organization", account)
     viewer, refused = server.services.identity.viewer, 0
 
     async def unreachable(_secret: str | None) -> Any:
@@ -52,7 +35,7 @@ async def test_an_outage_at_the_check_of_a_right_withholds_and_ends_nothing(
         refused += 1
         raise Unavailable("the database is away")
 
-    async with server.socket(await _key(database, account)) as client:
+    async with server.socket(secret) as client:
         stream = await client.watch(BALANCE_FIGURES, account)
         assert (await stream.next())["version"] == 2
         monkeypatch.setattr(server.services.identity, "viewer", unreachable)
@@ -100,12 +83,14 @@ async def test_a_fault_at_the_check_of_a_right_is_told_and_its_name_is_free(
     faults.expect("graphql.failed")
     server = await live(rights_recheck_seconds=0.05, key_cache_seconds=0)
     account = await accounts.open(10)
+    # One that Postgres is asked for, as an administrator's is not.
+    secret, _ = await key_of(database, "organization", account)
     viewer = server.services.identity.viewer
 
     async def broken(_secret: str | None) -> Any:
         raise ValueError("a secret of ours")
 
-    async with server.socket(await _key(database, account)) as client:
+    async with server.socket(secret) as client:
         name, stream = await client.subscribe(BALANCE_FIGURES, account)
         assert (await stream.next())["version"] == 2
         monkeypatch.setattr(server.services.identity, "viewer", broken)
@@ -125,12 +110,14 @@ async def test_a_fault_before_an_operation_begins_is_told_and_its_name_is_free(
     faults.expect("socket.failed")
     server = await live(key_cache_seconds=0)
     account = await accounts.open(10)
+    # One that Postgres is asked for, as an administrator's is not.
+    secret, _ = await key_of(database, "organization", account)
     viewer = server.services.identity.viewer
 
     async def broken(_secret: str | None) -> Any:
         raise ValueError("a secret of ours")
 
-    async with server.socket(await _key(database, account)) as client:
+    async with server.socket(secret) as client:
         monkeypatch.setattr(server.services.identity, "viewer", broken)
         name, stream = await client.subscribe(BALANCE_FIGURES, account)
         message = await stream.message()

@@ -1,37 +1,15 @@
 """A right that ends takes its open streams with it, whether anything moves or not."""
 
-from uuid import UUID
-
 import pytest
 
 from app.core.database import Database
 from app.identity import Identity
-from app.identity.keys import KeyKind, make_key
 from tests.live.conftest import Start
 from tests.support.accounts import Accounts
+from tests.support.keys import key_of
 from tests.support.live import BALANCE_FIGURES, RESERVATIONS, TRANSACTIONS, until
 
 SOON = {"rights_recheck_seconds": 0.1, "key_cache_seconds": 0}
-
-
-async def _key(
-    database: Database, kind: KeyKind, account: UUID, of_account: UUID | None = None
-) -> tuple[str, UUID]:
-    """Make a key of the organization, or of its project; return its secret and its id."""
-    project = await database.value(
-        "select project_id from identity.organizations where id = $1", account
-    )
-    new = make_key(kind)
-    made = await Identity(database).create_api_key(
-        kind,
-        project,
-        "a key",
-        new.prefix,
-        new.last4,
-        new.secret_hash,
-        organization_id=of_account,
-    )
-    return new.secret, made.id
 
 
 @pytest.mark.parametrize("document", [BALANCE_FIGURES, TRANSACTIONS, RESERVATIONS])
@@ -40,7 +18,7 @@ async def test_a_revoked_key_ends_its_streams_though_nothing_moves(
 ) -> None:
     server = await live(**SOON)
     account = await accounts.open(10)
-    secret, key_id = await _key(database, "organization", account, account)
+    secret, key_id = await key_of(database, "organization", account)
     async with (
         server.socket(secret) as client,
         server.socket() as admins,
@@ -67,7 +45,7 @@ async def test_nothing_is_pushed_once_the_check_is_due(
 ) -> None:
     server = await live(key_cache_seconds=0)
     account = await accounts.open(10)
-    secret, key_id = await _key(database, "organization", account, account)
+    secret, key_id = await key_of(database, "organization", account)
     async with server.socket(secret) as client:
         stream = await client.watch(BALANCE_FIGURES, account)
         assert (await stream.next())["version"] == 2
@@ -85,7 +63,7 @@ async def test_a_key_that_stays_good_is_asked_for_again_and_again_and_goes_on(
 ) -> None:
     server = await live(**SOON)
     account = await accounts.open(10)
-    secret, _ = await _key(database, "organization", account, account)
+    secret, _ = await key_of(database, "organization", account)
     asked = 0
     viewer = server.services.identity.viewer
 
@@ -108,7 +86,7 @@ async def test_an_open_socket_of_a_revoked_key_can_do_nothing_more(
 ) -> None:
     server = await live(key_cache_seconds=0)
     account = await accounts.open(10)
-    secret, key_id = await _key(database, "project", account)
+    secret, key_id = await key_of(database, "project", account)
     deduct = (
         'mutation($id: ID!) { deductCredits(input: {organizationId: $id, amount: "1",'
         ' idempotencyKey: "%s"}) { __typename } }'
@@ -132,8 +110,8 @@ async def test_a_key_watches_its_own_organization_and_no_other(
 ) -> None:
     server = await live()
     account, other = await accounts.open(10), await accounts.open(10)
-    own, _ = await _key(database, "organization", account, account)
-    project, _ = await _key(database, "project", account)
+    own, _ = await key_of(database, "organization", account)
+    project, _ = await key_of(database, "project", account)
     for secret in (own, project):
         async with server.socket(secret) as client:
             for document in (BALANCE_FIGURES, TRANSACTIONS, RESERVATIONS):
