@@ -316,6 +316,8 @@ class Group:
                     if own and not told.is_last:
                         for member in list(self.members):
                             await member.is_free.wait()
+        except Exception as error:  # noqa: BLE001  # told with its code, logged as ours
+            await self._tell(self._wanted.failed(original_error=error))
         finally:
             self._groups.forget(self._wanted.key, self)
             for member in self.members:
