@@ -55,6 +55,7 @@ class Report:
     good: int = 0
     suspects: int = 0
     memory: dict[str, int] = field(default_factory=dict)
+    samples: list[int] = field(default_factory=list)
     descriptors: tuple[int, int] = (0, 0)
     descriptors_after: tuple[int, int] = (0, 0)
 
@@ -121,7 +122,8 @@ class Report:
         warm, end = self.memory["warm"] / _MIB, self.memory["end"] / _MIB
         return (
             f"{start:.1f} MiB at first, {warm:.1f} MiB once warm, {end:.1f} MiB at last"
-            f" ({end / warm - 1:+.1%})"
+            f" ({end / warm - 1:+.1%}); by tenths of the way "
+            + ", ".join(f"{each / _MIB:.1f}" for each in self.samples)
         )
 
     def _costs(self) -> list[str]:

@@ -30,6 +30,8 @@ _SUSPECTS = 50
 _FORGOTTEN = 300
 # Before so many requests the caches of documents are not full, and memory must grow.
 _WARM = 5_000
+# How often memory is noted on the way, to tell a step from a slope.
+_SAMPLES = 10
 # The pool of Postgres fills under load, and empties when it was idle for long enough.
 _POOL = 20
 _CLOSED_TRIES = 2_000
@@ -89,6 +91,8 @@ class _Fuzzer:
     async def all(self, requests: int) -> None:
         memory = self._report.memory
         for start in range(0, requests, BLOCK):
+            if start * _SAMPLES // requests > len(self._report.samples):
+                self._report.samples.append(self._server.resident_bytes())
             if start >= self._warm and "warm" not in memory:
                 memory["warm"] = self._server.resident_bytes()
             stop = min(start + BLOCK, requests)
