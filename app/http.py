@@ -12,6 +12,7 @@ import orjson
 from prometheus_client import Counter
 from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.drain import Drain
 from app.core.refusals import CATALOGUE
 from app.core.telemetry import REQUEST_ID, REQUESTS, log
+from app.identity.origins import Origins
 
 _ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ELSEWHERE = {"NOT_FOUND": "There is nothing at this path. GraphQL is served at /graphql."}
@@ -115,6 +117,18 @@ def _counter(path: str, status: int) -> Counter:
 
 # Paths that are labels of a metric; whatever else is asked for cannot grow it.
 _COUNTED = frozenset({"/graphql", "/health", "/health/ready", "/health/live", "/metrics"})
+
+
+class CrossOrigin(CORSMiddleware):
+    """Lets pages of other origins read answers; who is allowed changes while it serves."""
+
+    def __init__(self, app: ASGIApp, origins: Origins, **options: Any) -> None:
+        super().__init__(app, allow_origins=["*"] if origins.are_all else [], **options)
+        self._origins = origins
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        """Say whether a page may read answers."""
+        return self._origins.allow(origin)
 
 
 class Beside:

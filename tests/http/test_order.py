@@ -5,9 +5,8 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
-from app.http import Beside, CodedErrors, RequestContext
+from app.http import Beside, CodedErrors, CrossOrigin, RequestContext
 from schema.edge import PATH, Edge
 from tests.support.api import Api
 
@@ -25,7 +24,7 @@ def layers(api: Api) -> list[Any]:
     found: list[Any] = [api.app]
     while not isinstance(found[-1], Beside):
         layer = found[-1]
-        found.append(layer.app if isinstance(layer, CORSMiddleware) else layer._app)
+        found.append(layer.app if isinstance(layer, CrossOrigin) else layer._app)
     return found
 
 
@@ -38,7 +37,7 @@ def framework_of(api: Api) -> FastAPI:
 def test_the_layers_stand_in_this_order(production: Api) -> None:
     assert [type(layer) for layer in layers(production)] == [
         RequestContext,
-        CORSMiddleware,
+        CrossOrigin,
         Beside,
     ]
     # Either way, what is within is coded.
