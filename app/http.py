@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.drain import Drain
 from app.core.refusals import CATALOGUE
 from app.core.telemetry import REQUEST_ID, REQUESTS, log
+from app.identity.origins import Origins
 
 _ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ELSEWHERE = {"NOT_FOUND": "There is nothing at this path. GraphQL is served at /graphql."}
@@ -121,11 +122,19 @@ def _counter(path: str, status: int) -> Counter:
 _COUNTED = frozenset({"/graphql", "/health", "/health/ready", "/health/live", "/metrics"})
 
 
-class Cors(CORSMiddleware):
-    """Lets pages of other origins in. Who is no page is not asked where it comes from."""
+class CrossOrigin(CORSMiddleware):
+    """Lets pages of other origins read answers; who is allowed changes while it serves."""
+
+    def __init__(self, app: ASGIApp, origins: Origins, **options: Any) -> None:
+        super().__init__(app, allow_origins=["*"] if origins.are_all else [], **options)
+        self._origins = origins
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        """Say whether a page may read answers."""
+        return self._origins.allow(origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request or socket."""
+        """Serve one request or socket; who is no page is not asked where it comes from."""
         if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
             await super().__call__(scope, receive, send)
         else:

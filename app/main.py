@@ -21,8 +21,15 @@ from app.credits.feed import Feed
 from app.credits.reads import CreditReads
 from app.credits.shown import ShownCredits
 from app.health import health_routes
-from app.http import Beside, CodedErrors, Cors, RequestContext, coded_exception_handlers
+from app.http import (
+    Beside,
+    CodedErrors,
+    CrossOrigin,
+    RequestContext,
+    coded_exception_handlers,
+)
 from app.identity import Identity
+from app.identity.origins import Origins
 from app.settings import Settings
 from schema.build import make_schema
 from schema.context import Services
@@ -98,15 +105,18 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
     credits = Credits(database, feed)
     reads = CreditReads(database)
     admin_key = settings.bootstrap_admin_key
+    identity = Identity(
+        database,
+        admin_key=None if admin_key is None else admin_key.get_secret_value(),
+        key_cache_seconds=settings.key_cache_seconds,
+    )
+    origins = Origins(identity, settings.allowed_origins, seconds=settings.origins_seconds)
     services = Services(
         credits=credits,
         credit_reads=reads,
         shown_credits=ShownCredits(database),
-        identity=Identity(
-            database,
-            admin_key=None if admin_key is None else admin_key.get_secret_value(),
-            key_cache_seconds=settings.key_cache_seconds,
-        ),
+        identity=identity,
+        origins=origins,
         idempotency=Idempotency(database, secret_of(settings)),
         feed=feed,
         rights_recheck_seconds=settings.rights_recheck_seconds,
@@ -116,12 +126,14 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         bus.start()
         feed.start(credits)
+        await origins.start()
         # What is loaded by now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         try:
             yield
         finally:
+            await origins.stop()
             await feed.stop()
             await bus.stop()
             await database.close()
@@ -141,7 +153,6 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         body_bytes=settings.request_body_bytes,
         body_seconds=settings.request_seconds,
         socket_operations=settings.socket_operations,
-        allowed_origins=settings.allowed_origins,
         ide=_graphiql if settings.serves_graphiql else None,
     )
     framework.include_router(health_routes(database, bus, reads, drain))
@@ -151,9 +162,9 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
     # itself, in words of its own, unless they are coded within.
     framework.add_middleware(CodedErrors, drain=drain)
     app: ASGIApp = Beside(framework, path=PATH, application=CodedErrors(edge, drain=drain))
-    app = Cors(
+    app = CrossOrigin(
         app,
-        allow_origins=settings.allowed_origins,
+        origins,
         allow_methods=["GET", "POST"],
         allow_headers=["content-type", "x-request-id", *PREFLIGHTED],
         expose_headers=["x-request-id"],

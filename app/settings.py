@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.identity.origins import normal_origin
+
 _MINIMUM_SECRET = 32
 _POSTGRES = ("postgresql", "postgres")
 _REDIS = ("redis", "rediss", "unix")
@@ -59,7 +61,8 @@ class Settings(BaseSettings):
     )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="Origins of web front ends, separated by commas: CORS and WebSockets.",
+        description="Origins of web front ends, separated by commas, which may use any key."
+        " Projects name their own besides: mutation updateProjectSettings.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line that is written."
@@ -119,6 +122,9 @@ class Settings(BaseSettings):
     feed_resync_seconds: float = Field(
         10, gt=0, le=600, description="How often watched balances are compared with Postgres."
     )
+    origins_seconds: float = Field(
+        10, gt=0, le=600, description="How often the allowed origins of projects are read."
+    )
     rights_recheck_seconds: float = Field(
         30, gt=0, le=3600, description="How often an open subscription's right is checked."
     )
@@ -143,7 +149,10 @@ class Settings(BaseSettings):
     @classmethod
     def _are_origins(cls, value: list[str]) -> list[str]:
         for origin in value:
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
+            is_of_the_web = origin.startswith(("http://", "https://"))
+            if (is_of_the_web and normal_origin(origin) is None) or (
+                origin != "*" and not _ORIGIN.fullmatch(origin)
+            ):
                 raise ValueError(f"{origin!r} is no origin such as https://app.example")
         return value
 

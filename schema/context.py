@@ -14,6 +14,7 @@ from app.credits.feed import Feed
 from app.credits.reads import CreditReads
 from app.credits.shown import ShownCredits
 from app.identity import Identity, Viewer
+from app.identity.origins import Origins
 from app.identity.rights import SCOPE_DOCUMENTS, Operation, require
 from app.identity.viewer import ANONYMOUS, ViewerKind
 
@@ -26,6 +27,7 @@ class Services:
     credit_reads: CreditReads
     shown_credits: ShownCredits
     identity: Identity
+    origins: Origins
     idempotency: Idempotency
     feed: Feed
     rights_recheck_seconds: float = 30.0
@@ -34,19 +36,26 @@ class Services:
 class Context:
     """One request's, or one socket's."""
 
-    def __init__(self, services: Services, viewer: Viewer = ANONYMOUS) -> None:
+    def __init__(
+        self, services: Services, viewer: Viewer = ANONYMOUS, page: str | None = None
+    ) -> None:
         self.services = services
         self.viewer = viewer
+        # The origin of the page that asks, where it takes a project to allow it.
+        self._page = page
         self.secret: str | None = None
         self._balances: DataLoader[UUID, Balance] | None = None
 
     async def sign_in(self, secret: str | None) -> None:
-        """Learn who sends a bearer token."""
-        self.viewer = await self.services.identity.viewer(secret)
+        """Learn who sends a bearer token, and whether from a page that may use it."""
+        viewer = await self.services.identity.viewer(secret)
+        if self._page is not None:
+            self.services.origins.check(viewer, self._page)
+        self.viewer = viewer
         self.secret = secret
 
     async def renew(self) -> None:
-        """Ask again who sends the token: it may have been revoked."""
+        """Ask again who sends the token: it may have been revoked, or its page shut out."""
         await self.sign_in(self.secret)
 
     async def balance(self, account_id: UUID) -> Balance:

@@ -13,7 +13,6 @@ import orjson
 from graphql import OperationType
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
-from strawberry.http.websocket_origin import normalize_allowed_origins
 
 from app.core.database import Unavailable
 from app.core.drain import Drain
@@ -34,6 +33,7 @@ from schema.protocol import (
     check_preflight,
     headers_of,
     negotiate,
+    page_of,
     read_body,
     read_query_string,
     refuse,
@@ -59,7 +59,6 @@ class Edge:
         body_bytes: int,
         body_seconds: float,
         socket_operations: int,
-        allowed_origins: list[str],
         ide: Callable[[], Awaitable[Response]] | None,
     ) -> None:
         self._engine = engine
@@ -68,12 +67,13 @@ class Edge:
         self._body_bytes = body_bytes
         self._body_seconds = body_seconds
         self._socket_operations = socket_operations
-        self._allowed_origins = normalize_allowed_origins(allowed_origins)
         self._ide = ide
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one socket."""
-        context = Context(self._services)
+        headers = headers_of(scope)
+        origin = page_of(headers, self._services.origins)
+        context = Context(self._services, page=origin)
         if scope["type"] == "websocket":
             await Socket(
                 self._engine,
@@ -83,10 +83,9 @@ class Edge:
                 send,
                 drain=self._drain,
                 operations=self._socket_operations,
-                allowed_origins=self._allowed_origins,
+                is_let_in=origin is None or self._services.origins.allow(origin),
             ).serve()
             return
-        headers = headers_of(scope)
         media_type = JSON
         try:
             media_type = negotiate(headers.get("accept", ""))
@@ -98,7 +97,7 @@ class Edge:
         except RequestRefused as refused:
             reply = refuse(refused, _plain(media_type))
         except Refusal as refusal:
-            reply = refuse(RequestRefused(refusal.code), _plain(media_type))
+            reply = refuse(RequestRefused.of(refusal), _plain(media_type))
         except Unavailable:
             reply = refuse(RequestRefused("UNAVAILABLE"), _plain(media_type))
         if reply is not None:

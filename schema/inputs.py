@@ -7,8 +7,10 @@ from uuid import UUID
 import strawberry
 
 from app.core.refusals import invalid
+from app.identity.origins import ORIGINS, normal_origin
 
 _KEY_LENGTH = 255
+_NO_ORIGIN = "must be origins such as https://app.example: http or https, a host, perhaps a port"
 
 
 def read_id(value: strawberry.ID | str, field: str) -> UUID:
@@ -31,6 +33,19 @@ def read_text(value: str | None, field: str, length: int = 255) -> str | None:
     if value is not None and (len(value) > length or "\x00" in value):
         raise invalid(field, f"must have at most {length} characters, none of them NUL")
     return value
+
+
+def read_origins(values: Sequence[str], field: str) -> list[str]:
+    """Return origins as browsers send them, each once."""
+    if len(values) > ORIGINS:
+        raise invalid(field, f"must name at most {ORIGINS} origins")
+    origins: set[str] = set()
+    for value in values:
+        origin = normal_origin(value)
+        if origin is None:
+            raise invalid(field, _NO_ORIGIN)
+        origins.add(origin)
+    return sorted(origins)
 
 
 def value_of(member: Enum) -> str:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, overload
 from urllib.parse import parse_qsl
 
 import orjson
+from strawberry.http.websocket_origin import is_same_origin
 
-from app.core.refusals import CATALOGUE
+from app.core.refusals import CATALOGUE, Refusal
 from app.core.telemetry import REQUEST_ID
+from app.identity.origins import Origins
 
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
@@ -32,6 +34,9 @@ PREFLIGHTED = (
     "apollo-require-preflight",
     "x-apollo-operation-name",
 )
+
+# A key is forbidden whole for one thing only: what it may do is asked for later.
+_WHY = {"FORBIDDEN": "Its project does not allow the origin of this page."}
 
 
 class Headers:
@@ -62,13 +67,21 @@ class RequestRefused(Exception):  # noqa: N818  # as Refusal
         self.code = code
         self.detail = detail
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.facts: Mapping[str, Any] = {}
         super().__init__(code)
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> "RequestRefused":
+        """Return what a request is told whose key is refused."""
+        refused = cls(refusal.code, _WHY.get(refusal.code))
+        refused.facts = refusal.facts
+        return refused
 
     @property
     def error(self) -> dict[str, Any]:
         """The one error of the answer."""
         entry = CATALOGUE[self.code]
-        extensions: dict[str, Any] = {"code": entry.code}
+        extensions: dict[str, Any] = {"code": entry.code, **self.facts}
         if (request_id := REQUEST_ID.get()) is not None:
             extensions["requestId"] = request_id
         told = " ".join(part for part in (entry.message, self.detail, entry.advice) if part)
@@ -106,6 +119,17 @@ def headers_of(scope: Mapping[str, Any]) -> Headers:
         for name, value in raw:
             found[name] = found[name] + b", " + value if name in found else value
     return Headers(found)
+
+
+def page_of(headers: Headers, origins: Origins) -> str | None:
+    """Return the origin of the page that asks, if only a project can allow it.
+
+    Back-ends name none; pages of this server, and those of the setting, may use any key.
+    """
+    origin = headers.get("origin")
+    if origin is None or origins.are_named(origin) or is_same_origin(origin, headers.get("host")):
+        return None
+    return origin
 
 
 def negotiate(accept: str) -> str:

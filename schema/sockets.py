@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
-from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
 from app.core.database import Unavailable
 from app.core.drain import Drain
@@ -57,7 +56,7 @@ class Socket:
         *,
         drain: Drain,
         operations: int,
-        allowed_origins: frozenset[str],
+        is_let_in: bool,
     ) -> None:
         self._engine = engine
         self._context = context
@@ -66,7 +65,7 @@ class Socket:
         self._send = send
         self._drain = drain
         self._limit = operations
-        self._allowed_origins = allowed_origins
+        self._is_let_in = is_let_in
         self._headers = headers_of(scope)
         extension = scope.get("extensions", {}).get(SEND_TEXT)
         self._send_at_once: Callable[[bytes], bool] | None = extension and extension["send"]
@@ -81,7 +80,7 @@ class Socket:
     async def serve(self) -> None:
         """Serve it until either side ends it."""
         await self._receive()
-        if not self._is_of_an_allowed_origin():
+        if not self._is_let_in:
             await self._send({"type": "websocket.close", "code": 4403, "reason": "Forbidden"})
             return
         is_ours = PROTOCOL in self._scope.get("subprotocols", ())
@@ -143,9 +142,11 @@ class Socket:
         header = self._headers.get("authorization")
         try:
             await self._context.sign_in(bearer_of(sent if isinstance(sent, str) else header))
-        except (Refusal, RequestRefused) as refused:
-            told = RequestRefused(refused.code).error["message"]
-            raise _Closed(4403, f"Forbidden: {told}") from refused
+        except Refusal as refusal:
+            told = RequestRefused.of(refusal).error["message"]
+            raise _Closed(4403, f"Forbidden: {told}") from refusal
+        except RequestRefused as refused:
+            raise _Closed(4403, f"Forbidden: {refused.error['message']}") from refused
         except Unavailable as error:
             raise _Closed(1013, "The database cannot be reached. Try again later.") from error
 
@@ -198,8 +199,9 @@ class Socket:
         except RequestRefused as refused:
             last = {"id": name, "type": "error", "payload": [refused.error]}
         except Refusal as refusal:
-            # The key was good when the socket opened; it may have been revoked since.
-            last = {"id": name, "type": "error", "payload": [RequestRefused(refusal.code).error]}
+            # The key was good when the socket opened; it may have been revoked since, or the
+            # page shut out.
+            last = {"id": name, "type": "error", "payload": [RequestRefused.of(refusal).error]}
         except Unavailable:
             last = {"id": name, "type": "error", "payload": [RequestRefused("UNAVAILABLE").error]}
         except Exception:  # noqa: BLE001  # logged, and told with its code
@@ -287,12 +289,3 @@ class Socket:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, *self._effects, return_exceptions=True)
-
-    def _is_of_an_allowed_origin(self) -> bool:
-        origin = self._headers.get("origin")
-        return (
-            origin is None
-            or "*" in self._allowed_origins
-            or normalize_origin(origin) in self._allowed_origins
-            or is_same_origin(origin, self._headers.get("host"))
-        )

@@ -21,14 +21,28 @@ _CACHED_ORGANIZATIONS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
-    """A tenant."""
+class CreatedProject:
+    """A tenant as it begins: no page may use its keys yet."""
 
     id: UUID
     slug: str
     name: str
     status: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Project(CreatedProject):
+    """A tenant."""
+
+    allowed_origins: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedProject(Project):
+    """A tenant after a change; `replayed` if it was so before."""
+
+    replayed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +179,19 @@ class Identity:
 
     async def create_project(
         self, slug: str, name: str, connection: Connection | None = None
-    ) -> Project:
+    ) -> CreatedProject:
         """Make a tenant with its credit policy."""
         return await self._database.call_one(
-            Project, "identity.create_project", connection, p_slug=slug, p_name=name
+            CreatedProject, "identity.create_project", connection, p_slug=slug, p_name=name
+        )
+
+    async def set_allowed_origins(self, project_id: UUID, origins: Sequence[str]) -> ChangedProject:
+        """Say from which pages a project's keys may be used; see `Origins`."""
+        return await self._database.call_one(
+            ChangedProject,
+            "identity.set_allowed_origins",
+            p_project_id=project_id,
+            p_origins=list(origins),
         )
 
     async def create_organization(
@@ -279,7 +302,7 @@ class Identity:
     ) -> list[Project]:
         """Return projects in the order they were made."""
         rows = await self._database.fetch(
-            "select id, slug, name, status, created_at from identity.projects"
+            "select id, slug, name, status, created_at, allowed_origins from identity.projects"
             " where ($1::uuid is null or id = $1) and ($2::uuid is null or id > $2)"
             " order by id limit $3",
             project_id,
@@ -287,6 +310,15 @@ class Identity:
             limit,
         )
         return [Project(*row) for row in rows]
+
+    async def allowed_origins(self, limit: int) -> list[tuple[UUID, list[str]]]:
+        """Return the origins of each project that has any, those of the oldest first."""
+        rows = await self._database.fetch(
+            "select id, allowed_origins from identity.projects"
+            " where status = 'active' and allowed_origins <> '{}' order by id limit $1",
+            limit,
+        )
+        return [(row["id"], row["allowed_origins"]) for row in rows]
 
     async def count_organizations(
         self, project_id: UUID | None = None, organization_id: UUID | None = None

@@ -30,6 +30,7 @@ class Operation(StrEnum):
     UPDATE_ORGANIZATION = "organization.update"
     READ_PROJECT = "project.read"
     CREATE_PROJECT = "project.create"
+    UPDATE_PROJECT = "project.update"
     CREATE_PROJECT_KEY = "project_key.create"
     CREATE_ORGANIZATION_KEY = "organization_key.create"
     REVOKE_KEY = "key.revoke"
@@ -60,6 +61,7 @@ RIGHTS: dict[Operation, Right] = {
     Operation.UPDATE_ORGANIZATION: Right(_BACK_ENDS, SCOPE_GRANT),
     Operation.READ_PROJECT: Right(_BACK_ENDS),
     Operation.CREATE_PROJECT: Right(_ADMIN),
+    Operation.UPDATE_PROJECT: Right(_BACK_ENDS, SCOPE_KEYS),
     Operation.CREATE_PROJECT_KEY: Right(_ADMIN),
     Operation.CREATE_ORGANIZATION_KEY: Right(_BACK_ENDS, SCOPE_KEYS),
     Operation.REVOKE_KEY: Right(_BACK_ENDS, SCOPE_KEYS),

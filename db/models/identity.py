@@ -5,6 +5,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.models.base import digest, identifier, instant, label, metadata
 
+# Joined by spaces: a check cannot look at the elements of an array one by one.
+_ORIGINS = "array_to_string(array_append(allowed_origins, ''), ' ', '*')"
+_ORIGIN = r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+
 projects = Table(
     "projects",
     metadata,
@@ -14,7 +18,12 @@ projects = Table(
     Column("status", Text, nullable=False, server_default="active"),
     instant("created_at"),
     instant("updated_at"),
+    Column("allowed_origins", ARRAY(Text), nullable=False, server_default="{}"),
     CheckConstraint("status in ('active', 'archived')", name="status"),
+    CheckConstraint(
+        f"cardinality(allowed_origins) <= 50 and {_ORIGINS} ~ '^({_ORIGIN} )*$'",
+        name="allowed_origins",
+    ),
     schema="identity",
     comment="A tenant: one micro-app with its own catalog, keys and settings.",
 )

@@ -75,6 +75,17 @@ class RevokeKeyInput:
     key_id: strawberry.ID = strawberry.field(description="The key; its secret is not asked for.")
 
 
+@strawberry.input(description="Change a project's settings.")
+class UpdateProjectSettingsInput:
+    """Input of `updateProjectSettings`."""
+
+    project_id: strawberry.ID = strawberry.field(description="The project.")
+    allowed_origins: list[str] = strawberry.field(
+        description="From which pages its keys may be used: at most 50 origins such as"
+        " `https://app.example`, instead of those before."
+    )
+
+
 @strawberry.input(description="Change an organization's terms. What is left out stays.")
 class UpdateOrganizationSettingsInput:
     """Input of `updateOrganizationSettings`."""

@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 from strawberry.types import Info
 
-from app.core.refusals import invalid
+from app.core.refusals import Refusal, invalid
 from app.identity.keys import KeyKind, make_key
 from app.identity.rights import SCOPES, Operation
 from app.identity.viewer import ViewerKind
@@ -21,6 +21,7 @@ from schema.identity.inputs import (
     CreateProjectKeyInput,
     RevokeKeyInput,
     UpdateOrganizationSettingsInput,
+    UpdateProjectSettingsInput,
 )
 from schema.identity.results import (
     CreateKeyResult,
@@ -33,6 +34,8 @@ from schema.identity.results import (
     RevokeKeySuccess,
     UpdateOrganizationSettingsResult,
     UpdateOrganizationSettingsSuccess,
+    UpdateProjectSettingsResult,
+    UpdateProjectSettingsSuccess,
 )
 from schema.identity.types import (
     ApiKey,
@@ -41,7 +44,7 @@ from schema.identity.types import (
     OrganizationKind,
     Project,
 )
-from schema.inputs import read_id, read_key, read_text, value_of
+from schema.inputs import read_id, read_key, read_origins, read_text, value_of
 from schema.refusals import (
     RefusalsAsData,
 )
@@ -86,9 +89,30 @@ class IdentityMutations:
                 slug=response["slug"],
                 name=response["name"],
                 created_at=datetime.fromisoformat(response["created_at"]),
+                allowed_origins=[],
             ),
             replayed=replayed,
         )
+
+    @strawberry.mutation(
+        description="Change a project's settings: from which pages its keys may be used. Every"
+        " process follows within seconds. A project key changes those of its own project.",
+        extensions=[RefusalsAsData()],
+    )
+    async def update_project_settings(
+        self,
+        info: Info[Any, Any],
+        input: Annotated[UpdateProjectSettingsInput, Input],  # noqa: A002
+    ) -> UpdateProjectSettingsResult:
+        context = context_of(info)
+        context.require(Operation.UPDATE_PROJECT)
+        project_id = read_id(input.project_id, "projectId")
+        origins = read_origins(input.allowed_origins, "allowedOrigins")
+        if context.viewer.project_id not in (None, project_id):
+            # Somebody else's project and one that does not exist look the same.
+            raise Refusal("NOT_FOUND", {"kind": "project", "id": str(project_id)})
+        row = await context.services.identity.set_allowed_origins(project_id, origins)
+        return UpdateProjectSettingsSuccess(project=Project.of(row), replayed=row.replayed)
 
     @strawberry.mutation(
         description="Make an organization and open its credit account by the project's terms.",

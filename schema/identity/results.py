@@ -62,6 +62,14 @@ class RevokeKeySuccess:
     replayed: bool = strawberry.field(description="Whether it had been revoked before.")
 
 
+@strawberry.type(description="The project has these settings.")
+class UpdateProjectSettingsSuccess:
+    """Result of `updateProjectSettings`."""
+
+    project: Project = strawberry.field(description="The project.")
+    replayed: bool = strawberry.field(description="Whether it had them before.")
+
+
 @strawberry.type(description="The terms are changed.")
 class UpdateOrganizationSettingsSuccess:
     """Result of `updateOrganizationSettings`."""
@@ -101,6 +109,10 @@ CreateKeyResult = Annotated[
 RevokeKeyResult = Annotated[
     RevokeKeySuccess | Forbidden | ScopeRequired | NotFound | InvalidInput | Busy,
     strawberry.union("RevokeKeyResult", description="What came of it."),
+]
+UpdateProjectSettingsResult = Annotated[
+    UpdateProjectSettingsSuccess | Forbidden | ScopeRequired | NotFound | InvalidInput | Busy,
+    strawberry.union("UpdateProjectSettingsResult", description="What came of it."),
 ]
 UpdateOrganizationSettingsResult = Annotated[
     UpdateOrganizationSettingsSuccess

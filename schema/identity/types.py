@@ -40,12 +40,19 @@ class Project:
     slug: str = strawberry.field(description="Its short name, unique.")
     name: str = strawberry.field(description="Its name.")
     created_at: datetime = strawberry.field(description="When it was made.")
+    allowed_origins: list[str] = strawberry.field(
+        description="From which pages its keys may be used, besides those that the server allows."
+    )
 
     @classmethod
     def of(cls, row: domain.Project) -> "Project":
         """Return the type of a row."""
         return cls(
-            id=strawberry.ID(str(row.id)), slug=row.slug, name=row.name, created_at=row.created_at
+            id=strawberry.ID(str(row.id)),
+            slug=row.slug,
+            name=row.name,
+            created_at=row.created_at,
+            allowed_origins=row.allowed_origins,
         )
 
 

@@ -88,7 +88,7 @@ async def test_project_has_a_policy_from_the_start(
     assert tuple(row) == (row["id"], "acme-2", "Acme", "active", NOW)
     stored = await admin.fetchrow("select * from identity.projects where id = $1", row["id"])
     assert stored is not None
-    assert tuple(stored) == (row["id"], "acme-2", "Acme", "active", NOW, NOW)
+    assert tuple(stored) == (row["id"], "acme-2", "Acme", "active", NOW, NOW, [])
     [policy] = await admin.fetch("select * from credits.policies where project_id = $1", row["id"])
     assert tuple(policy)[1:] == (
         1_000_000,  # nano-dollars a credit: $0.001

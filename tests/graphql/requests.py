@@ -64,6 +64,12 @@ class Requests:
             "createProject": {
                 "input": {"slug": unique("p"), "name": "Project", "idempotencyKey": unique()}
             },
+            "updateProjectSettings": {
+                "input": {
+                    "projectId": str(self._tenants.project),
+                    "allowedOrigins": ["https://app.example"],
+                }
+            },
             "createOrganization": {
                 "input": {
                     "name": "Organization",

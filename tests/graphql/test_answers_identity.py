@@ -203,7 +203,13 @@ async def test_projects_and_organizations(api: Api, tenants: Tenants, admin: Con
     slug = await admin.fetchval("select slug from identity.projects where id = $1", tenants.project)
     page = (await api.run("projects", {"count": True}, Caller.PROJECT)).result
     assert page["nodes"] == [
-        {"id": str(tenants.project), "slug": slug, "name": "Project", "createdAt": START}
+        {
+            "id": str(tenants.project),
+            "slug": slug,
+            "name": "Project",
+            "createdAt": START,
+            "allowedOrigins": [],
+        }
     ]
     assert page["totalCount"] == 1
     page = (await api.run("organizations", {"count": True}, Caller.ORGANIZATION)).result
@@ -218,3 +224,20 @@ async def test_projects_and_organizations(api: Api, tenants: Tenants, admin: Con
         }
     ]
     assert page["totalCount"] == 1
+
+
+async def test_update_project_settings(api: Api, tenants: Tenants, admin: Connection) -> None:
+    slug = await admin.fetchval("select slug from identity.projects where id = $1", tenants.project)
+    project = {"id": str(tenants.project), "slug": slug, "name": "Project", "createdAt": START}
+    # As browsers send them, each once, in order.
+    asked = ["https://App.example:443", "http://localhost:05173", "https://app.example"]
+    kept = ["http://localhost:5173", "https://app.example"]
+    for replayed in (False, True):
+        result = await transact(
+            api, "updateProjectSettings", projectId=str(tenants.project), allowedOrigins=asked
+        )
+        assert result == {"project": project | {"allowedOrigins": kept}, "replayed": replayed}
+    page = (await api.run("projects", {}, Caller.PROJECT)).result
+    assert page["nodes"] == [project | {"allowedOrigins": kept}]
+    elsewhere = (await api.run("projects", {}, Caller.ELSEWHERE)).result
+    assert [node["allowedOrigins"] for node in elsewhere["nodes"]] == [[]]

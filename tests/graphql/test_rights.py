@@ -53,6 +53,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "createOrganization": ENROL,
     "createOrganizationKey": ISSUE_KEYS,
     "revokeKey": ISSUE_KEYS,
+    "updateProjectSettings": ISSUE_KEYS,
     "createProject": ADMINISTER,
     "createProjectKey": ADMINISTER,
 }

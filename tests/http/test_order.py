@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.http import Beside, CodedErrors, Cors, RequestContext
+from app.http import Beside, CodedErrors, CrossOrigin, RequestContext
 from schema.edge import PATH, Edge
 from tests.support.api import Api
 
@@ -24,7 +24,7 @@ def layers(api: Api) -> list[Any]:
     found: list[Any] = [api.app]
     while not isinstance(found[-1], Beside):
         layer = found[-1]
-        found.append(layer.app if isinstance(layer, Cors) else layer._app)
+        found.append(layer.app if isinstance(layer, CrossOrigin) else layer._app)
     return found
 
 
@@ -37,7 +37,7 @@ def framework_of(api: Api) -> FastAPI:
 def test_the_layers_stand_in_this_order(production: Api) -> None:
     assert [type(layer) for layer in layers(production)] == [
         RequestContext,
-        Cors,
+        CrossOrigin,
         Beside,
     ]
     # Either way, what is within is coded.

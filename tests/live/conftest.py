@@ -102,6 +102,7 @@ async def live(servers: Servers, database_name: str) -> AsyncIterator[Start]:
             "feed_pushes_per_second": 1000,
             "feed_resync_seconds": _NEVER,
             "rights_recheck_seconds": _NEVER,
+            "origins_seconds": _NEVER,
             "redis_timeout_seconds": 5,
             # No stop may need its limit: `faults` would tell.
             "drain_seconds": 10,

@@ -53,6 +53,8 @@ def settings_for(database_url: str, redis_url: str, **changed: Any) -> Settings:
         "database_pool_idle": 1,
         # A key is asked for each time, so that a revoked one is refused at once.
         "key_cache_seconds": 0,
+        # Read at start; a test that edits them while it serves says how soon it wants to see it.
+        "origins_seconds": 600,
         **changed,
     }
     return Settings(_env_file=None, **values)

@@ -19,3 +19,26 @@ begin
     end if;
 end
 $$;
+
+-- In the form in which browsers send them: they are compared as they are.
+create or replace function identity._check_origins(p_origins text[])
+returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p_origins is null or cardinality(p_origins) > 50 then
+        perform identity._invalid('allowedOrigins', 'must name at most 50 origins');
+    end if;
+    if exists (
+        select
+        from unnest(p_origins) as o (origin)
+        where o.origin is null
+            or length(o.origin) > 255
+            or o.origin !~ '^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?$'
+            or o.origin ~ '^(http://.*:80|https://.*:443)$'
+    ) then
+        perform identity._invalid('allowedOrigins',
+            'must be origins such as https://app.example: http or https, a host, perhaps a port');
+    end if;
+end
+$$;
