@@ -208,6 +208,7 @@ async def test_migrations_by_the_applications_role_are_one_line(
         ("DATABASE_URL", "postgresql://a:hunter2@b:no/c", "DATABASE_URL: must be an address"),
         ("DATABASE_URL", "postgresql://a:hunter2@127.0.0.1/c?sslmode=foo", "DATABASE_URL: "),
         ("EXCHEQUER_ALLOWED_ORIGINS", "no origin", "EXCHEQUER_ALLOWED_ORIGINS: 'no origin'"),
+        ("EXCHEQUER_ALLOWED_ORIGINS", "https://*.example", "EXCHEQUER_ALLOWED_ORIGINS: 'https://*"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
