@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 import structlog
@@ -157,7 +158,49 @@ async def test_an_edit_is_seen_by_a_server_that_runs(api: Api, tenants: Tenants)
     assert await is_let_in(api, NAMED)
 
 
-async def test_without_postgres_what_was_known_goes_on(
+async def test_without_postgres_what_was_known_goes_on_until_it_is_back(
+    servers: Servers, database_name: str, tenants: Tenants, lines: list[Any]
+) -> None:
+    settings = settings_for(
+        servers.app_url(database_name), servers.redis, origins_seconds=SOON, key_cache_seconds=60
+    )
+    nothing = {"query": "{ __typename }"}
+    superuser = await asyncpg.connect(servers.postgres)
+
+    async def let_in(*, them: bool) -> None:
+        await superuser.execute(f'alter database "{database_name}" allow_connections {them}')
+
+    def failures() -> int:
+        return sum(line["event"].startswith("origins.") for line in lines)
+
+    async with serving(settings) as served:
+        api = replace(served, keys=tenants.keys)
+
+        async def is_shut_out() -> bool:
+            return not await is_let_in(api, OURS)
+
+        # Who a key is was asked for before; so what is asked is of origins alone.
+        assert outcome(await ask(api, Caller.PROJECT, OURS, nothing)) == (200, "OK")
+        assert failures() == 0
+        await let_in(them=False)
+        await superuser.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1",
+            database_name,
+        )
+        await until(lambda: failures() >= 3, "three readings in vain")
+        for origin, known in ((OURS, True), (THEIRS, True), (EVIL, False)):
+            assert await is_let_in(api, origin) is known
+        assert outcome(await ask(api, Caller.PROJECT, OURS, nothing)) == (200, "OK")
+        assert outcome(await ask(api, Caller.PROJECT, THEIRS, nothing)) == (403, "FORBIDDEN")
+        await let_in(them=True)
+        asked = {"input": {"projectId": str(tenants.project), "allowedOrigins": []}}
+        assert (await api.run("updateProjectSettings", asked)).code == "OK"
+        await until(is_shut_out, "the end of an origin, once Postgres is back")
+        assert outcome(await ask(api, Caller.PROJECT, OURS, nothing)) == (403, "FORBIDDEN")
+    await superuser.close()
+
+
+async def test_no_fault_ends_the_reading_or_forgets_what_was_known(
     api: Api, lines: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults: list[Exception] = [Unavailable("gone"), Refusal("BUSY"), RuntimeError("a fault")]
