@@ -81,6 +81,7 @@ class Edge:
                 scope,
                 receive,
                 send,
+                headers=headers,
                 drain=self._drain,
                 operations=self._socket_operations,
                 is_let_in=origin is None or self._services.origins.allow(origin),

@@ -173,7 +173,7 @@ class Engine:
         topic = self._topics[_root_of(operation)]
         shared = None if topic.keeps is Keeps.OWN else _written(operation, variables)
         key = object() if shared is None else (operation, shared, context.viewer.sight)
-        return self.groups.member(Wanted(key, topic, run, failed), context)
+        return Member(self.groups, Wanted(key, topic, run, failed), context)
 
     async def _events(self, executor: LeafExecutor, failed: Failed) -> AsyncGenerator[Told]:
         source: Any = create_source_event_stream(executor)

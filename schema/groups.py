@@ -360,10 +360,6 @@ class Groups:
         self._groups: dict[Hashable, Group] = {}
         self.open = 0
 
-    def member(self, wanted: Wanted, context: Context) -> Member:
-        """Return a new member; it joins when it is first asked."""
-        return Member(self, wanted, context)
-
     def group(self, wanted: Wanted, context: Context) -> Group:
         """Return the group of those who want the same, begun now if there is none."""
         group = self._groups.get(wanted.key)

@@ -21,12 +21,12 @@ from schema.context import Context
 from schema.documents import Operation
 from schema.engine import Engine, Payload
 from schema.groups import Member
-from schema.protocol import RequestRefused, bearer_of, check_request, headers_of
+from schema.protocol import Headers, RequestRefused, bearer_of, check_request
 
 PROTOCOL = "graphql-transport-ws"
 # An ASGI extension of our server: a function that takes the bytes of a text, if it can at once.
 SEND_TEXT = "exchequer.websocket.text"
-# Longer than the server's pings take to fail (app.start).
+# Longer than the server's pings take to fail (app.server).
 SEND_SECONDS = 60.0
 INIT_SECONDS = 10.0
 # Answers that wait to be taken, beside those of the operations.
@@ -54,6 +54,7 @@ class Socket:
         receive: Receive,
         send: Send,
         *,
+        headers: Headers,
         drain: Drain,
         operations: int,
         is_let_in: bool,
@@ -66,7 +67,7 @@ class Socket:
         self._drain = drain
         self._limit = operations
         self._is_let_in = is_let_in
-        self._headers = headers_of(scope)
+        self._headers = headers
         extension = scope.get("extensions", {}).get(SEND_TEXT)
         self._send_at_once: Callable[[bytes], bool] | None = extension and extension["send"]
         self._operations: dict[str, asyncio.Task[None]] = {}

@@ -1,7 +1,6 @@
 """Walks over the whole schema."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from graphql import (
@@ -16,7 +15,6 @@ from graphql import (
     Undefined,
     get_named_type,
     is_required_argument,
-    is_required_input_field,
     is_specified_scalar_type,
 )
 
@@ -26,6 +24,7 @@ from schema.build import make_schema
 from tests.graphql.requests import everything
 from tests.support.api import Api
 from tests.support.callers import Caller
+from tests.support.writing import placeholder
 
 SCHEMA = make_schema()._schema
 ROOTS = {
@@ -129,20 +128,6 @@ def test_every_mutation_names_its_request_or_what_it_ends() -> None:
         "updateProjectSettings",
         "revokeKey",
     ]
-
-
-def placeholder(type_: Any) -> Any:
-    """Return a value of an input type, of its required fields only."""
-    named = get_named_type(type_)
-    if isinstance(named, GraphQLInputObjectType):
-        return {
-            name: placeholder(field.type)
-            for name, field in named.fields.items()
-            if is_required_input_field(field)
-        }
-    if isinstance(named, GraphQLEnumType):
-        return next(iter(named.values))
-    return {"Int": 1, "Boolean": True}.get(named.name, "1")
 
 
 def required(arguments: dict[str, GraphQLArgument]) -> dict[str, GraphQLArgument]:
