@@ -1,0 +1,36 @@
+"""Run proofs: all of them, or those that are named."""
+
+import argparse
+import subprocess
+import sys
+
+# What `--count` counts, and what a run does that is to be published.
+PROOFS: dict[str, tuple[str, int]] = {}
+FIRST = "model"
+
+
+def main() -> None:
+    """Run each in a process of its own, one after the other; all of them, though one fails."""
+    counted = "; ".join(f"{name}: {count:,} {what}" for name, (what, count) in PROOFS.items())
+    parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"unless said: {counted}")
+    parser.add_argument("--count", type=int, help=f"of what is named, or else of the {FIRST}")
+    # What only one proof knows is for that one.
+    chosen, rest = parser.parse_known_args()
+    if unknown := sorted({*chosen.names} - {*PROOFS}):
+        parser.error(f"there is no {', '.join(unknown)}")
+    failed = []
+    for name in chosen.names or PROOFS:
+        count = PROOFS[name][1]
+        if chosen.count is not None and name in (chosen.names or [FIRST]):
+            count = chosen.count
+        print(f"── {name}", flush=True)  # noqa: T201  # read by a person at a terminal
+        command = [sys.executable, "-m", f"tests.proof.{name}", "--count", str(count), *rest]
+        if subprocess.run(command, check=False).returncode != 0:  # noqa: S603  # our own modules
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"not proven: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
