@@ -116,12 +116,10 @@ class Tamperer:
     async def prepare(self) -> None:
         """Take down the walls and look at what there is to tamper with."""
         await self.books.take_down_walls()
-        # Columns without a type of their own stay as they are; those of micro-credits change.
-        await self._admin.execute(_UNTYPED)
         found = await self._admin.fetch(_AUDIT)
         assert found == [], found
         self._figures: dict[str, list[str]] = {}
-        for table, column in sorted(_FIGURES):
+        for table, column in sorted(await self.books.figures()):
             self._figures.setdefault(table, []).append(column)
         self._rows = {table: await self._admin.fetch(_rows(table)) for table in SUBJECTS}
         self._accounts = sorted({row["account_id"] for row in self._rows[ACCOUNTS]})
@@ -181,10 +179,6 @@ class Tamperer:
             return bool(here) and len(here) == len(found)
 
 
-_UNTYPED = "set check_function_bodies = off"
-_FIGURES: set[tuple[str, str]] = set()
-
-
 def _rows(table: str) -> str:
     named = SUBJECTS[table]
     return (
@@ -194,8 +188,11 @@ def _rows(table: str) -> str:
 
 
 @asynccontextmanager
-async def tampered_books(made: Ground, chance: Random) -> AsyncIterator[Tamperer]:
-    """Write a history and some walks into a database of its own, and open it."""
+async def tampered_books(made: Ground, chance: Random, broken: str = "") -> AsyncIterator[Tamperer]:
+    """Write a history and some walks into a database of its own, and open it.
+
+    `broken` is SQL that spoils the auditors: a proof that stays green then proves nothing.
+    """
     async with made.database() as name:
         admin = await asyncpg.connect(made.servers.admin_url(name))
         await prepare_connection(admin)
@@ -213,14 +210,15 @@ async def tampered_books(made: Ground, chance: Random) -> AsyncIterator[Tamperer
                     await walk.step(*step, key=f"step {number}")
             await database.close()
             tamperer = Tamperer(admin, chance)
-            _FIGURES.update(await tamperer.books.figures())
             await tamperer.prepare()
+            if broken:
+                await admin.execute(broken)
             yield tamperer
         finally:
             await admin.close()
 
 
-async def prove(count: int, seed: int, books: int = 4) -> Verdict:
+async def prove(count: int, seed: int, books: int = 4, broken: str = "") -> Verdict:
     """Try `count` tamperings, spread over some books."""
     missed = Zero("missed", 0, "tamperings")
     verdict = Verdict("tampering", seed, [missed])
@@ -230,7 +228,7 @@ async def prove(count: int, seed: int, books: int = 4) -> Verdict:
     async with ground() as made:
         for book in range(books):
             chance = Random(f"{seed} {book}")
-            async with tampered_books(made, chance) as tamperer:
+            async with tampered_books(made, chance, broken) as tamperer:
                 for _ in range(count // books + (book < count % books)):
                     drawn = await tamperer.draw()
                     missed.of += 1
