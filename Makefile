@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test fuzz prove lint typecheck build check bench generate requirements clean
+.PHONY: help install dev test fuzz prove mutants lint typecheck build check bench generate requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ fuzz: $(INSTALLED) ## Send rubbish to a server of its own (N=200000 requests, SE
 
 prove: $(INSTALLED) ## Prove the promise (W=model one proof, N=1000000 how many, P='options')
 	@$(BIN)/python -m tests.proof $(W) $(if $(N),--count $(N)) $(P)
+
+mutants: $(INSTALLED) ## Break the money functions on purpose (W='settle release', CHANGED=1 what changed and a sample)
+	@$(BIN)/python -m tests.proof.mutants $(W) $(if $(CHANGED),--changed) $(P)
 
 lint: $(INSTALLED) ## Check style and import contracts
 	@$(BIN)/ruff check .
