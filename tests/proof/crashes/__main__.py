@@ -14,7 +14,6 @@ from tests.proof.verdict import kept
 
 
 async def _play(numbers: range, seed: int, *, keep: bool) -> int:
-    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         async with installed(Path(folder)) as installation:
             rounds = Rounds(installation, seed)
@@ -26,7 +25,6 @@ async def _play(numbers: range, seed: int, *, keep: bool) -> int:
                     f" {len(truth.errors)} without an answer\n"
                 )
             verdict = rounds.verdict()
-    verdict.began = began
     return verdict.finish(kept("crashes") if keep else None)
 
 

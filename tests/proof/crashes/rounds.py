@@ -1,6 +1,7 @@
 """One round: load, a fault in its middle, everything asked again, the books compared."""
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Rounds:
     sums: Zero = field(default_factory=lambda: Zero("sums other than the truth", 0, "accounts"))
     findings: Zero = field(default_factory=lambda: Zero("audit findings", 0, "rounds"))
 
+    began: float = field(default_factory=time.monotonic)
     played: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     committed: Counter[str] = field(default_factory=Counter)
@@ -59,7 +61,7 @@ class Rounds:
                 await self._ask_again(client, truth, works, f"round {number}, {name}")
         finally:
             await client.close()
-        await self._judge(number, name, truth, works)
+        await self.judge(number, name, truth, works)
         return truth
 
     async def _break(
@@ -121,7 +123,8 @@ class Rounds:
 
         await asyncio.gather(*(ask(place, work) for place, work in enumerate(works)))
 
-    async def _judge(self, number: int, name: str, truth: Truth, works: list[Work]) -> None:
+    async def judge(self, number: int, name: str, truth: Truth, works: list[Work]) -> None:
+        """Compare Postgres with what clients were told, and let the auditors look."""
         requests = sum(len(work.steps) for work in works)
         self.lost.of += len(truth.answers)
         self.doubled.of += requests
@@ -142,7 +145,7 @@ class Rounds:
 
     def verdict(self) -> Verdict:
         """Return what all rounds together show."""
-        outcome = Verdict("crashes", self.seed)
+        outcome = Verdict("crashes", self.seed, began=self.began)
         outcome.zeros = [
             self.lost,
             self.doubled,
