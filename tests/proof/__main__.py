@@ -8,6 +8,7 @@ import sys
 PROOFS: dict[str, tuple[str, int]] = {
     "mutants": ("mutants", 1_000),
     "tampering": ("tamperings", 1_000),
+    "crashes": ("rounds with a crash", 500),
 }
 FIRST = "model"
 

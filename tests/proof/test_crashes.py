@@ -1,0 +1,79 @@
+"""The rounds with a crash, a few of them; and that they go red where something is broken."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.proof.crashes.faults import FAULTS, drawn
+from tests.proof.crashes.installation import Installation, installed
+from tests.proof.crashes.load import Truth, Work
+from tests.proof.crashes.rounds import Rounds
+
+ROUNDS = 25
+WORKS = 120
+SEED = 20261126
+
+
+@pytest.fixture
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
+    async with installed(tmp_path) as made:
+        yield made
+
+
+def test_every_fault_comes_in_turn() -> None:
+    for first in range(1, ROUNDS, len(FAULTS)):
+        faults = {drawn(SEED, number) for number in range(first, first + len(FAULTS))}
+        assert faults == set(FAULTS)
+
+
+@pytest.mark.timeout(400)
+async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
+    installation: Installation, record_property: Callable[[str, object], None]
+) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS)
+    for number in range(1, ROUNDS + 1):
+        await rounds.play(number)
+    verdict = rounds.verdict()
+    record_property("figures", verdict.told())
+    assert verdict.is_proven, verdict.told()
+    assert set(rounds.played) == set(FAULTS)
+    # Rounds in which nobody missed an answer would prove nothing.
+    assert rounds.committed.total() > 0
+    assert rounds.errors.total() > rounds.committed.total()
+
+
+async def test_a_client_that_asks_again_with_another_key_is_seen(
+    installation: Installation,
+) -> None:
+    broken = Rounds(installation, SEED, works=WORKS, keeps_keys=False)
+    await broken.play(1, "cut after commit")
+    assert not broken.verdict().is_proven
+    # One more for each that was cut off after its commit; the books alone are in order.
+    assert broken.doubled.found > 0
+    assert broken.sums.found > 0
+    assert broken.findings.found == 0
+
+
+class _Forgetting(Rounds):
+    """Rounds in which Postgres forgets a deduction, as on a disk that lies about its fsync."""
+
+    async def judge(self, number: int, name: str, truth: Truth, works: list[Work]) -> None:
+        admin = await asyncpg.connect(self.installation.admin_url)
+        # As a superuser can: the ledger's own guards do not run then.
+        await admin.execute("set session_replication_role = replica")
+        await admin.execute(
+            "delete from credits.transactions where operation = 'deduct' and idempotency_key ="
+            " (select min(idempotency_key) from credits.transactions where operation = 'deduct')"
+        )
+        await admin.close()
+        await super().judge(number, name, truth, works)
+
+
+async def test_what_was_acknowledged_and_is_gone_is_seen(installation: Installation) -> None:
+    rounds = _Forgetting(installation, SEED, works=WORKS)
+    await rounds.play(1, "Valkey killed")
+    assert rounds.lost.found == 1
+    assert rounds.findings.found > 0
+    assert not rounds.verdict().is_proven
