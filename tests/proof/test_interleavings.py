@@ -8,14 +8,18 @@ import pytest
 
 from tests.conftest import Servers
 from tests.proof.ground import Ground
-from tests.proof.interleavings.cases import MERGES, merges
+from tests.proof.interleavings.cases import MERGES, Scope, merges
 from tests.proof.interleavings.pauses import statements
 from tests.proof.interleavings.run import prove
 from tests.races.scenes import OPERATIONS, SCENES
 
 COUNT: Final = 4_500
-RED_COUNT: Final = 450
+RED_COUNT: Final = 300
 SEED: Final = 20260131
+# Where a lock is missed: all want what is there for one.
+TENSE: Final = Scope(
+    ("reserve", "extend", "settle", "release", "deduct", "adjust"), ("enough for one",)
+)
 
 LOCK: Final = """    where a.account_id = p_account_id
     for no key update;
@@ -75,7 +79,7 @@ async def test_every_order_is_as_one_after_the_other(
 
 @pytest.mark.parametrize("broken", [without_lock, lock_that_keeps_nobody_out, lock_after_the_read])
 async def test_it_goes_red_on(broken: Callable[[str], str], ground: Ground) -> None:
-    verdict = await prove(ground, RED_COUNT, SEED, mutate=broken)
+    verdict = await prove(ground, RED_COUNT, SEED, scope=TENSE, mutate=broken)
     odd, deadlocks, endless, _ = verdict.zeros
     assert odd.found > 0, verdict.told()
     assert (deadlocks.found, endless.found) == (0, 0), verdict.told()
@@ -91,7 +95,7 @@ async def test_it_goes_red_on(broken: Callable[[str], str], ground: Ground) -> N
 async def test_it_finds_the_deadlock_of_a_child_that_is_locked_before_its_account(
     ground: Ground,
 ) -> None:
-    verdict = await prove(ground, RED_COUNT, SEED, mutate=child_before_account)
+    verdict = await prove(ground, RED_COUNT, SEED, scope=TENSE, mutate=child_before_account)
     odd, deadlocks, endless, audit = verdict.zeros
     assert deadlocks.found > 0, verdict.told()
     assert all("settle" in example for example in deadlocks.examples)

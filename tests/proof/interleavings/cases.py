@@ -1,7 +1,6 @@
 """What there is to try, each with a name by which it can be tried again."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement, product
 from random import Random
@@ -18,6 +17,17 @@ MERGES: Final = tuple(
 
 # How many pauses an operation passes in a scene: alone, or behind another; at most.
 Pauses = dict[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which operations get between one another, and in which scenes."""
+
+    operations: tuple[str, ...] = tuple(OPERATIONS)
+    scenes: tuple[str, ...] = tuple(SCENES)
+
+
+ALL: Final = Scope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +50,27 @@ class Case:
         return f"{self.scene}/{self.first}/{self.second}/{how}"
 
 
-def merges() -> Iterator[Case]:
+def scope_of(name: str) -> Scope:
+    """Return what the case of a name needs."""
+    scene, first, second, _ = name.split("/")
+    return Scope((first, second) if first != second else (first,), (scene,))
+
+
+def merges(scope: Scope = ALL) -> list[Case]:
     """Return all merges of all pairs: the mirror of a merge is the pair the other way round."""
-    for scene, (first, second), order in product(
-        SCENES, combinations_with_replacement(OPERATIONS, 2), MERGES
-    ):
-        yield Case(scene, first, second, order)
+    return [
+        Case(scene, first, second, order)
+        for scene, (first, second), order in product(
+            scope.scenes, combinations_with_replacement(scope.operations, 2), MERGES
+        )
+    ]
 
 
-def stops(pauses: Pauses, *, both: bool) -> list[Case]:
+def stops(pauses: Pauses, *, both: bool, scope: Scope = ALL) -> list[Case]:
     """Return every pause of A, with every one of B or with none, for all pairs both ways round."""
     return [
         Case(scene, first, second, stops=stop)
-        for scene, first, second in product(SCENES, OPERATIONS, OPERATIONS)
+        for scene, first, second in product(scope.scenes, scope.operations, scope.operations)
         for stop in product(
             range(1, pauses[scene, first] + 1),
             range(1, pauses[scene, second] + 1) if both else (0,),

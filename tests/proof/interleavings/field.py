@@ -12,7 +12,7 @@ from app.core.database import Database, PoolLimits, prepare_connection
 from app.credits import Credits
 from db.driver import Connection
 from tests.proof.ground import Ground
-from tests.proof.interleavings.cases import Case, Pauses
+from tests.proof.interleavings.cases import Case, Pauses, Scope
 from tests.proof.interleavings.copies import Copies
 from tests.proof.interleavings.explorer import exploring
 from tests.races.scenes import OPERATIONS, SCENES, stages, story
@@ -72,21 +72,21 @@ class Serial:
 
     def __init__(self) -> None:
         self._stories: defaultdict[tuple[str, str, str], list[list[str]]] = defaultdict(list)
-        self.pauses: Pauses = dict.fromkeys(product(SCENES, OPERATIONS), 0)
+        self.pauses: Pauses = {}
 
     @classmethod
-    async def of(cls, on: Field) -> "Serial":
+    async def of(cls, on: Field, scope: Scope) -> "Serial":
         """Let every operation come after every other."""
         made = cls()
         async with exploring(on.url) as explorer:
-            for scene in SCENES:
+            for scene in scope.scenes:
                 await on.enter(scene)
-                for names in product(OPERATIONS, repeat=2):
+                for names in product(scope.operations, repeat=2):
                     stage = await on.copies[scene].take()
                     for side, name in zip((explorer.first, explorer.second), names, strict=True):
                         side.prepare(OPERATIONS[name], stage)
                         passed = await explorer.count(side)
-                        made.pauses[scene, name] = max(made.pauses[scene, name], passed)
+                        made.pauses[scene, name] = max(made.pauses.get((scene, name), 0), passed)
                     told = explorer.first.answer, explorer.second.answer
                     # A was first; then the same, had B been first.
                     made._keep(scene, names, await story(on.admin, stage, *told))

@@ -6,12 +6,12 @@ from random import Random
 from typing import Final
 
 from tests.proof.ground import Ground
-from tests.proof.interleavings.cases import Case, drawn, merges, stops
+from tests.proof.interleavings.cases import ALL, Case, Scope, drawn, merges, scope_of, stops
 from tests.proof.interleavings.explorer import DEADLOCK, Explorer, Stand, exploring
 from tests.proof.interleavings.field import Field, Serial, field
 from tests.proof.interleavings.pauses import Functions, Mutate
 from tests.proof.verdict import Verdict, Zero
-from tests.races.scenes import OPERATIONS, SCENES, story
+from tests.races.scenes import OPERATIONS, story
 
 REPLAY: Final = 'python -m tests.proof.interleavings --only "{}"'
 
@@ -19,11 +19,17 @@ Act = Callable[[Explorer, Case], Awaitable[None]]
 
 
 async def prove(
-    ground: Ground, count: int, seed: int, *, only: str = "", mutate: Mutate | None = None
+    ground: Ground,
+    count: int,
+    seed: int,
+    *,
+    scope: Scope = ALL,
+    only: str = "",
+    mutate: Mutate | None = None,
 ) -> Verdict:
     """Try so many schedules, merges and pauses; all there are, if that is fewer."""
     verdict = Verdict("interleavings", seed)
-    run = _Run(Functions(mutate), Random(seed), count, only)
+    run = _Run(Functions(mutate), Random(seed), count, scope_of(only) if only else scope, only)
     verdict.zeros, verdict.figures = run.zeros, run.figures
     async with field(ground) as paused:
         await run.stop(paused)
@@ -37,13 +43,16 @@ async def prove(
 class _Run:
     """What is tried, and what was seen."""
 
-    def __init__(self, functions: Functions, random: Random, count: int, only: str) -> None:
+    def __init__(
+        self, functions: Functions, random: Random, count: int, scope: Scope, only: str
+    ) -> None:
         self._functions = functions
+        self._scope = scope
         self._random = random
         self._count = count
         self._only = only
         # A third each: merges, stops of one side, stops of both, which are the most.
-        self._merges = self._drawn([*merges()], count // 3)
+        self._merges = self._drawn(merges(scope), count // 3)
         self._serial: Serial
         self._odd = Zero("not as one after the other", 0, "schedules")
         self._deadlocks = Zero("deadlocks", 0, "schedules")
@@ -51,19 +60,19 @@ class _Run:
         self._audit = Zero("findings of the audit", 0, "accounts")
         self.zeros = [self._odd, self._deadlocks, self._endless, self._audit]
         self.figures: dict[str, int | str] = {
-            "operations": len(OPERATIONS),
-            "scenes": len(SCENES),
-            "merges of BEGIN, call, COMMIT, there are": len([*merges()]),
+            "operations": len(scope.operations),
+            "scenes": len(scope.scenes),
+            "merges of BEGIN, call, COMMIT, there are": len(merges(scope)),
             "merges tried": len(self._merges),
         }
 
     async def stop(self, on: Field) -> None:
         """Stop A, and B, at pauses in the functions."""
         points = await self._functions.apply_paused(on.admin)
-        self._serial = await Serial.of(on)
+        self._serial = await Serial.of(on, self._scope)
         of_one, of_both = (
-            stops(self._serial.pauses, both=False),
-            stops(self._serial.pauses, both=True),
+            stops(self._serial.pauses, both=False, scope=self._scope),
+            stops(self._serial.pauses, both=True, scope=self._scope),
         )
         one = self._drawn(of_one, self._count // 3)
         both = self._drawn(of_both, self._count - len(self._merges) - len(one))
