@@ -9,6 +9,7 @@ PROOFS: dict[str, tuple[str, int]] = {
     "mutants": ("mutants", 1_000),
     "tampering": ("tamperings", 1_000),
     "crashes": ("rounds with a crash", 500),
+    "interleavings": ("schedules", 60_000),
 }
 FIRST = "model"
 
