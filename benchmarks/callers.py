@@ -84,11 +84,11 @@ async def reserver(connection: Connection) -> Callable[[UUID], Awaitable[None]]:
 async def in_turn(
     variant: Callable[[], Awaitable[None]], control: Callable[[], Awaitable[None]], samples: int
 ) -> tuple[Wait, Wait]:
-    """Measure both, one after the other, again and again."""
-    taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(samples):
-        for each, into in zip((variant, control), taken, strict=True):
+    """Measure both, one after the other, again and again; each goes first as often."""
+    both: list[tuple[Callable[[], Awaitable[None]], list[float]]] = [(variant, []), (control, [])]
+    for number in range(samples):
+        for each, into in both if number % 2 == 0 else reversed(both):
             began = time.perf_counter()
             await each()
             into.append(time.perf_counter() - began)
-    return wait(taken[0]), wait(taken[1])
+    return wait(both[0][1]), wait(both[1][1])
