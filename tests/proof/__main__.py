@@ -10,6 +10,7 @@ PROOFS: dict[str, tuple[str, int]] = {
     "tampering": ("tamperings", 1_000),
     "crashes": ("rounds with a crash", 500),
     "interleavings": ("schedules", 60_000),
+    "overspend": ("rounds, by turns over three ways in", 300),
 }
 
 
