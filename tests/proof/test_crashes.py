@@ -77,3 +77,20 @@ async def test_what_was_acknowledged_and_is_gone_is_seen(installation: Installat
     assert rounds.lost.found == 1
     assert rounds.findings.found > 0
     assert not rounds.verdict().is_proven
+
+
+async def test_a_postgres_that_does_not_wait_for_its_log_is_seen(
+    installation: Installation,
+) -> None:
+    admin = await asyncpg.connect(installation.admin_url)
+    # An API would not start so; turned off behind its back, on connections made from now on.
+    await admin.execute("alter database exchequer set synchronous_commit = off")
+    await admin.close()
+    installation.proxy.reset()
+    rounds = Rounds(installation, SEED, works=WORKS)
+    for number in range(1, 6):
+        await rounds.play(number, "Postgres killed")
+        if rounds.lost.found:
+            break
+    assert rounds.lost.found > 0
+    assert not rounds.verdict().is_proven

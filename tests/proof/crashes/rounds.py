@@ -58,10 +58,13 @@ class Rounds:
         try:
             async with asyncio.timeout(2 * BACK_SECONDS):
                 await self._break(name, chance, client, works, after)
+                await self.judge(number, name, truth, works)
+                found = self._found()
                 await self._ask_again(client, truth, works, f"round {number}, {name}")
         finally:
             await client.close()
-        await self.judge(number, name, truth, works)
+        if found == self._found() == 0:
+            await self._compare(truth, works)  # asking again has moved nothing
         return truth
 
     async def _break(
@@ -133,27 +136,32 @@ class Rounds:
         self.findings.of += 1
         for told in truth.refused:
             self.refused.happened(f"round {number}, {name}: {told}")
+        await self._compare(truth, works)
         async with self.installation.database() as database:
-            await Books(works, truth, _OPENING).compare(
-                database, self.lost, self.doubled, self.sums
-            )
             await audited(database, self.findings)
         self.played[name] += 1
         self.errors[name] += len(truth.errors)
         self.committed[name] += len(truth.committed)
         self.reasons.update(truth.errors.values())
 
+    async def _compare(self, truth: Truth, works: list[Work]) -> None:
+        async with self.installation.database() as database:
+            await Books(works, truth, _OPENING).compare(
+                database, self.lost, self.doubled, self.sums
+            )
+
+    def _found(self) -> int:
+        return sum(zero.found for zero in self.zeros)
+
+    @property
+    def zeros(self) -> list[Zero]:
+        """What must not happen."""
+        return [self.lost, self.doubled, self.changed, self.refused, self.sums, self.findings]
+
     def verdict(self) -> Verdict:
         """Return what all rounds together show."""
         outcome = Verdict("crashes", self.seed, began=self.began)
-        outcome.zeros = [
-            self.lost,
-            self.doubled,
-            self.changed,
-            self.refused,
-            self.sums,
-            self.findings,
-        ]
+        outcome.zeros = self.zeros
         outcome.figures = {
             "rounds": self.played.total(),
             "requests": self.doubled.of,
