@@ -17,7 +17,7 @@ _KNOWN_BY = {
     "_activate": "issue_grant forgive_overage void_grant_debt thresholds settle_overage",
     "_allow": "set_allowance set_allowance_terms paid_late",
     "_book_settles": "settle settle_sets settle_usage",
-    "_catch_up": "periods periods_ties paid_late catch_up set_allowance_terms lapse",
+    "_catch_up": "set_allowance_terms periods periods_ties paid_late catch_up lapse",
     "_check_reserve": "reserve",
     "_claw_back": "adjust void_grant_debt void_grant",
     "_draw": "settle_draws settle_sets lapse lapse_pool",
@@ -34,7 +34,7 @@ _KNOWN_BY = {
     "_save": "thresholds set_limits reserve",
     "_settle_limit": "settle_overage settle",
     "_take": "void_grant lapse catch_up",
-    "_lock": "conservation periods reserve",
+    "_lock": "periods catch_up reserve conservation",
     "record": "settle_usage deduct",
     "emit": "thresholds issue_grant",
 }
