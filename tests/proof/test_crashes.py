@@ -14,10 +14,20 @@ from tests.proof.crashes.rounds import Rounds
 ROUNDS = 25
 WORKS = 120
 SEED = 20261126
+# Servers start and recover many times over.
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    """One for all tests: each round has accounts of its own."""
+    async with installed(tmp_path_factory.mktemp("crashes")) as made:
+        yield made
 
 
 @pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
+async def spoilt(tmp_path: Path) -> AsyncIterator[Installation]:
+    """One of its own, for a test that leaves its books broken."""
     async with installed(tmp_path) as made:
         yield made
 
@@ -28,7 +38,6 @@ def test_every_fault_comes_in_turn() -> None:
         assert faults == set(FAULTS)
 
 
-@pytest.mark.timeout(400)
 async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     installation: Installation, record_property: Callable[[str, object], None]
 ) -> None:
@@ -71,8 +80,8 @@ class _Forgetting(Rounds):
         await super().judge(number, name, truth, works)
 
 
-async def test_what_was_acknowledged_and_is_gone_is_seen(installation: Installation) -> None:
-    rounds = _Forgetting(installation, SEED, works=WORKS)
+async def test_what_was_acknowledged_and_is_gone_is_seen(spoilt: Installation) -> None:
+    rounds = _Forgetting(spoilt, SEED, works=WORKS)
     await rounds.play(1, "Valkey killed")
     assert rounds.lost.found == 1
     assert rounds.findings.found > 0
@@ -82,15 +91,22 @@ async def test_what_was_acknowledged_and_is_gone_is_seen(installation: Installat
 async def test_a_postgres_that_does_not_wait_for_its_log_is_seen(
     installation: Installation,
 ) -> None:
-    admin = await asyncpg.connect(installation.admin_url)
-    # An API would not start so; turned off behind its back, on connections made from now on.
-    await admin.execute("alter database exchequer set synchronous_commit = off")
-    await admin.close()
-    installation.proxy.reset()
-    rounds = Rounds(installation, SEED, works=WORKS)
-    for number in range(1, 6):
-        await rounds.play(number, "Postgres killed")
-        if rounds.lost.found:
-            break
+    # An API would not start so: turned off behind its back, on connections made from now on.
+    await _set(installation, "set synchronous_commit = off")
+    try:
+        rounds = Rounds(installation, SEED, works=WORKS)
+        for number in range(1, 6):
+            await rounds.play(number, "Postgres killed")
+            if rounds.lost.found:
+                break
+    finally:
+        await _set(installation, "reset synchronous_commit")
     assert rounds.lost.found > 0
     assert not rounds.verdict().is_proven
+
+
+async def _set(installation: Installation, what: str) -> None:
+    admin = await asyncpg.connect(installation.admin_url)
+    await admin.execute(f"alter database exchequer {what}")
+    await admin.close()
+    installation.proxy.reset()

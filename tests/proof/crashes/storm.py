@@ -47,7 +47,7 @@ def broken_off(
             task.cancel()
         try:
             send, value = work.send, (yield waited)
-        except BaseException as error:  # noqa: BLE001  # handed on to where it belongs
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001  # the work hears it
             send, value = work.throw, error
         else:
             if wait == at and late:
