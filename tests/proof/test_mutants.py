@@ -1,5 +1,6 @@
-"""The table of mutants is fit for use, and a survivor turns the gate red."""
+"""The table of mutants is fit for use, its record is fresh, and a survivor turns the gate red."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from db.apply import FUNCTIONS
+from tests.proof.mutants import record
 from tests.proof.mutants.table import Mutant, mutants
+from tests.proof.mutants.trial import SECONDS
 
 TABLE = mutants()
 ROOT = Path(__file__).parents[2]
@@ -59,6 +62,24 @@ def test_there_are_enough_and_none_twice() -> None:
     assert [told for told, count in twice.items() if count > 1] == []
     names = Counter(str(mutant) for mutant in TABLE)
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_the_record_is_of_these_functions_and_has_no_survivor() -> None:
+    assert record.changed(TABLE) == set(), "make mutants, and commit what it records"
+    _, kills = record.read()
+    killed = {(file, name) for file, named in kills.items() for name in named}
+    assert killed == {(mutant.file, mutant.name) for mutant in TABLE}
+    slowest = max(kill.seconds for named in kills.values() for kill in named.values())
+    assert slowest <= SECONDS
+
+
+def test_a_changed_function_is_tried_first(tmp_path: Path) -> None:
+    kept = json.loads(record.RECORD.read_text(encoding="utf-8"))
+    kept["credits/settle.sql"]["function"] = "another text"
+    del kept["credits/release.sql"]
+    changed = tmp_path / "killed.json"
+    changed.write_text(json.dumps(kept), encoding="utf-8")
+    assert record.changed(TABLE, changed) == {"credits/settle.sql", "credits/release.sql"}
 
 
 def test_a_mutant_that_changes_nothing_survives_and_the_command_fails() -> None:
