@@ -97,10 +97,10 @@ class Batches(Generic[Request, Answer]):
             raise
         except (Refusal, Unavailable) as error:
             # The account is not there, or locked, or Postgres is gone: that is all of theirs.
-            _fail(asked, error)
+            _fail(asked, error=error)
         except Exception as error:  # noqa: BLE001  # it is passed on to who asked
             if len(asked) == 1:
-                _fail(asked, error)
+                _fail(asked, error=error)
                 return
             # One of them cannot even be sent. Whose fault it is shows in halves; keys make it
             # safe to ask again.
@@ -128,7 +128,7 @@ def _take(waiting: deque[_Asked[Request, Answer]]) -> list[_Asked[Request, Answe
     return taken
 
 
-def _fail(asked: list[_Asked[Request, Answer]], error: Exception) -> None:
+def _fail(asked: list[_Asked[Request, Answer]], *, error: Exception) -> None:
     for each in asked:
         if not each.answer.done():
             each.answer.set_exception(error)
