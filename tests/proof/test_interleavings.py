@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Servers
 from tests.proof.ground import Ground
-from tests.proof.interleavings.cases import MERGES, Scope, merges
+from tests.proof.interleavings.cases import MERGES, Scope, is_name, merges
 from tests.proof.interleavings.pauses import statements
 from tests.proof.interleavings.run import prove
 from tests.races.scenes import OPERATIONS, SCENES
@@ -107,7 +107,11 @@ async def test_it_finds_the_deadlock_of_a_child_that_is_locked_before_its_accoun
 def test_all_merges_of_all_pairs_are_there() -> None:
     assert len(MERGES) == len(set(MERGES)) == 20
     pairs = len(OPERATIONS) * (len(OPERATIONS) + 1) // 2
-    assert len({case.name for case in merges()}) == pairs * 20 * len(SCENES)
+    names = {case.name for case in merges()}
+    assert len(names) == pairs * 20 * len(SCENES)
+    assert all(map(is_name, names))
+    for wrong in ("x", "x/reserve/settle/AAABBB", "enough for one/reserve/x/1-0"):
+        assert not is_name(wrong)
 
 
 def test_a_body_is_taken_apart_at_its_statements() -> None:

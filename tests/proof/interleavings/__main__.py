@@ -4,6 +4,7 @@ import argparse
 import asyncio
 
 from tests.proof.ground import ground
+from tests.proof.interleavings.cases import is_name
 from tests.proof.interleavings.run import prove
 from tests.proof.verdict import Verdict, kept
 
@@ -23,6 +24,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="the one schedule of this name")
     parser.add_argument("--keep", action="store_true", help="keep the result as the published one")
     chosen = parser.parse_args()
+    if chosen.only and not is_name(chosen.only):
+        parser.error(f"there is no {chosen.only}")
     verdict = asyncio.run(_run(chosen.count, chosen.seed, chosen.only))
     raise SystemExit(verdict.finish(kept("interleavings") if chosen.keep else None))
 

@@ -1,5 +1,6 @@
 """What there is to try, each with a name by which it can be tried again."""
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement, product
@@ -14,6 +15,8 @@ MERGES: Final = tuple(
     "".join("A" if place in chosen else "B" for place in range(2 * STEPS))
     for chosen in combinations(range(2 * STEPS), STEPS)
 )
+
+_SLASHES: Final = 3
 
 # How many pauses an operation passes in a scene: alone, or behind another; at most.
 Pauses = dict[tuple[str, str], int]
@@ -48,6 +51,13 @@ class Case:
         """What it is called, on a command line too."""
         how = self.order or f"{self.stops[0]}-{self.stops[1]}"
         return f"{self.scene}/{self.first}/{self.second}/{how}"
+
+
+def is_name(name: str) -> bool:
+    """Whether it may name a case; how many pauses there are is not known before."""
+    scene, *operations, how = name.split("/") if name.count("/") == _SLASHES else ("", "")
+    is_merge, is_stop = how in MERGES, re.fullmatch(r"\d+-\d+", how) is not None
+    return scene in SCENES and {*operations} <= {*OPERATIONS} and (is_merge or is_stop)
 
 
 def scope_of(name: str) -> Scope:

@@ -45,12 +45,13 @@ async def prove(
     patience = Patience()
     done: Counter[str] = Counter()
     answers = accepted = 0
-    async with _prepared(ground, broken) as (name, admin, credits):
+    async with _prepared(ground, broken) as (name, admin, database):
+        credits, accounts = Credits(database), Accounts(database, admin)
         judge = Judge(seed, admin, credits)
-        project = await Accounts(credits._database, admin).project()
+        project = await accounts.project()
         async with _doors(ground, name, patience, {*entries}) as doors:
             for one in rounds:
-                account = await Accounts(credits._database, admin).open(project_id=project)
+                account = await accounts.open(project_id=project)
                 if one.opening:
                     await credits.issue_grant(account, one.opening, "top_up", "opening")
                 told = await _let_in(one, doors[one.entry], account, seed)
@@ -103,7 +104,7 @@ async def _let_in(one: Round, door: Door, account: UUID, seed: int) -> Told:
 
 
 @asynccontextmanager
-async def _prepared(ground: Ground, broken: str) -> AsyncIterator[tuple[str, Connection, Credits]]:
+async def _prepared(ground: Ground, broken: str) -> AsyncIterator[tuple[str, Connection, Database]]:
     async with ground.database() as name, AsyncExitStack() as opened:
         admin = await asyncpg.connect(ground.servers.admin_url(name))
         opened.push_async_callback(admin.close)
@@ -113,7 +114,7 @@ async def _prepared(ground: Ground, broken: str) -> AsyncIterator[tuple[str, Con
         limits = PoolLimits(min_size=CONNECTIONS, max_size=CONNECTIONS, acquire_seconds=60)
         database = await Database.connect(ground.servers.app_url(name), limits)
         opened.push_async_callback(database.close)
-        yield name, admin, Credits(database)
+        yield name, admin, database
 
 
 @asynccontextmanager
