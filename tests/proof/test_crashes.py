@@ -57,7 +57,12 @@ async def test_a_client_that_asks_again_with_another_key_is_seen(
     installation: Installation,
 ) -> None:
     broken = Rounds(installation, SEED, works=WORKS, keeps_keys=False)
-    await broken.play(1, "cut after commit")
+    # A settle or release is known by its reservation: only others can happen twice. Which of
+    # them are cut off is a matter of timing, so more than one round may be needed.
+    for number in range(1, 9):
+        await broken.play(number, "cut after commit")
+        if broken.doubled.found:
+            break
     assert not broken.verdict().is_proven
     # One more for each that was cut off after its commit; the books alone are in order.
     assert broken.doubled.found > 0
