@@ -92,7 +92,7 @@ class Reservations(Calls):
         return granted(await self._releasing.ask(account_id, request))
 
     async def expire_reservations(self, account_id: UUID) -> Brought:
-        """Expire reservations of an account that are past their time, at most 100."""
+        """Expire reservations of an account that are past their time, at most 1,000."""
         row = await self._database.call_one(
             Brought, "credits.expire_reservations", p_account_id=account_id
         )

@@ -1,6 +1,7 @@
 -- credits.expire_reservations: reservations of an account that are past their time.
 --
--- Their credits return. At most 100 a call. A settle that comes later still charges.
+-- Their credits return. At most 1,000 a call, besides those of a catch-up. A settle that
+-- comes later still charges.
 --
 -- locks     the account
 -- refuses   NOACC
