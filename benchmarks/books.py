@@ -32,9 +32,13 @@ _PARTS = (
     "credits.accounts",
     "credits.account_changes",
     "credits.grants",
+    "credits.grant_voids",
     "credits.reservations",
+    "credits.reservation_extensions",
     "credits.transactions",
+    "credits.findings",
     "usage.records",
+    "events.outbox",
 )
 
 
@@ -147,12 +151,20 @@ async def copies(books: Books, template: UUID, count: int, batch: int = 20_000) 
                 "select core.uuidv7() as id from generate_series(1, $1::int)", size
             )
             ids = [UUID(bytes=row["id"].bytes) for row in rows]
-            for part in _PARTS:
-                await _copy(books.admin, part, template, ids)
+            await copy_account(books.admin, template, ids)
         made += ids
     await books.admin.execute("vacuum (analyze, freeze)")
     await books.admin.execute("checkpoint")
     return made
+
+
+async def copy_account(admin: Connection, template: UUID, ids: Sequence[UUID]) -> None:
+    """Give each id the books of the template, its organization first.
+
+    What is unique is unique within an account, so a copy keeps all ids but the account's own.
+    """
+    for part in _PARTS:
+        await _copy(admin, part, template, ids)
 
 
 async def _copy(admin: Connection, part: str, template: UUID, ids: Sequence[UUID]) -> None:

@@ -187,15 +187,20 @@ def summary(values: list[float]) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """Return on what it runs, and how busy that is."""
-    commit = subprocess.run(
+def commit() -> str:
+    """Return the commit of this checkout; empty where there is none."""
+    told = subprocess.run(
         ["git", "rev-parse", "HEAD"],  # noqa: S607  # the developer's own git
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parent,
     )
+    return told.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """Return on what it runs, and how busy that is."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -205,7 +210,7 @@ def machine() -> dict[str, Any]:
         platform.processor(),
     )
     return {
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": model,

@@ -21,7 +21,7 @@ from db.driver import Connection
 
 LINES = 4
 SET = 256
-# The most accounts that one call takes.
+# Of a set that is spread: one request for each, and a call for each.
 ACCOUNTS = 64
 RESERVED = 1_000
 SETTLED = 600
@@ -45,9 +45,8 @@ def settle_request(reservation: UUID) -> SettleRequest:
 class Line:
     """A connection, and how a set is sent on it."""
 
-    def __init__(self, connection: Connection, *, takes_many: bool) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._takes_many = takes_many
 
     async def send(
         self, function: str, accounts: Sequence[UUID], requests: Sequence[Any]
@@ -57,10 +56,6 @@ class Line:
         if len({*accounts}) == 1:
             statement = f"select * from credits.{function}($1, $2)"  # noqa: S608
             return await self._connection.fetch(statement, accounts[0], requests)
-        if self._takes_many:
-            statement = f"select * from credits.{function}_many($1, $2)"  # noqa: S608
-            rows = await self._connection.fetch(statement, accounts, requests)
-            return sorted(rows, key=lambda row: row["place"])
         return [
             row
             for account, request in zip(accounts, requests, strict=True)
@@ -101,12 +96,9 @@ class Sets:
         self._lines: list[Line] = []
 
     async def __aenter__(self) -> Self:
-        takes_many = await self._books.admin.fetchval(
-            "select to_regproc('credits.reserve_many') is not null"
-        )
         for _ in range(LINES):
             connection = await self._stack.enter_async_context(self._books.connection())
-            self._lines.append(Line(connection, takes_many=takes_many))
+            self._lines.append(Line(connection))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -119,7 +111,7 @@ class Sets:
         return await repeat(self._books, steps, seconds)
 
     async def spread(self, accounts: Sequence[UUID], seconds: float) -> Work:
-        """Each set is of as many accounts as one call takes, each time others."""
+        """Each set is of so many accounts, each time others."""
         size = min(ACCOUNTS, len(accounts))
 
         async def pairs(line: Line) -> int:

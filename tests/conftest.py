@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -52,6 +53,29 @@ class Servers:
         return urlunsplit(parts._replace(netloc=netloc, path=f"/{name}"))
 
 
+@asynccontextmanager
+async def cloned(servers: Servers, template: str) -> AsyncIterator[str]:
+    """Make a database, yield its name, and drop it."""
+    name = f"exchequer_{uuid4().hex[:12]}"
+    await _admin(servers, f'create database "{name}" template "{template}"')
+    try:
+        yield name
+    finally:
+        await _admin(servers, f'drop database "{name}" with (force)')
+
+
+async def make_template(servers: Servers, name: str, *, moves_time: bool = True) -> None:
+    """Migrate a database to be cloned; `moves_time` makes its clock one that is set."""
+    await _admin(servers, f'create database "{name}"')
+    await migrate(servers.admin_url(name), app_url=servers.app_url(name))
+    if moves_time:
+        connection = await asyncpg.connect(servers.admin_url(name))
+        try:
+            await connection.execute(TEST_CLOCK)
+        finally:
+            await connection.close()
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     postgres_url = os.environ.get("EXCHEQUER_TEST_DATABASE_URL")
@@ -74,23 +98,15 @@ async def template(servers: Servers) -> str:
         # Who starts the tests made one: tests.proof.mutants, with a function that is broken.
         return prepared
     name = f"{TEMPLATE}_{uuid4().hex[:8]}"
-    await _admin(servers, f'create database "{name}"')
-    await migrate(servers.admin_url(name), app_url=servers.app_url(name))
-    connection = await asyncpg.connect(servers.admin_url(name))
-    try:
-        await connection.execute(TEST_CLOCK)
-    finally:
-        await connection.close()
+    await make_template(servers, name)
     return name
 
 
 @pytest.fixture
 async def database_name(servers: Servers, template: str) -> AsyncIterator[str]:
     """Return the name of a fresh database, dropped after the test."""
-    name = f"exchequer_{uuid4().hex[:12]}"
-    await _admin(servers, f'create database "{name}" template "{template}"')
-    yield name
-    await _admin(servers, f'drop database "{name}" with (force)')
+    async with cloned(servers, template) as name:
+        yield name
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from app.core.database import Database, PoolLimits, prepare_connection
 from app.credits import Credits
 from app.identity import Identity
 from db.driver import Connection
-from tests.conftest import Servers
+from tests.conftest import Servers, cloned
 from tests.graphql.requests import Requests
 from tests.support.accounts import Accounts
-from tests.support.api import Api, cloned, serving, settings_for
+from tests.support.api import Api, serving, settings_for
 from tests.support.callers import Tenants, make_tenants
 from tests.support.clock import Clock
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.conftest import Servers
-from tests.support.api import Api, cloned, serving, settings_for
+from tests.conftest import Servers, cloned
+from tests.support.api import Api, serving, settings_for
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import Servers
-from tests.support.api import Api, cloned, serving, settings_for, unique
+from tests.conftest import Servers, cloned
+from tests.support.api import Api, serving, settings_for, unique
 from tests.support.callers import Caller
 
 READY = ["/health", "/healthz", "/health/ready", "/ready"]

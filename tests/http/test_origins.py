@@ -16,10 +16,10 @@ from app.identity import Identity
 from app.identity.origins import Origins, normal_origin
 from app.identity.viewer import ADMIN, ANONYMOUS, Viewer, ViewerKind
 from db.driver import Connection
-from tests.conftest import Servers
+from tests.conftest import Servers, cloned
 from tests.graphql.requests import everything
 from tests.support.accounts import Accounts
-from tests.support.api import Api, cloned, serving, settings_for, unique
+from tests.support.api import Api, serving, settings_for, unique
 from tests.support.callers import Caller, Tenants, make_tenants
 from tests.support.live import until
 

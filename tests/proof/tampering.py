@@ -218,25 +218,24 @@ async def tampered_books(made: Ground, chance: Random, broken: str = "") -> Asyn
             await admin.close()
 
 
-async def prove(count: int, seed: int, books: int = 4, broken: str = "") -> Verdict:
+async def prove(made: Ground, count: int, seed: int, books: int = 4, broken: str = "") -> Verdict:
     """Try `count` tamperings, spread over some books."""
     missed = Zero("missed", 0, "tamperings")
     verdict = Verdict("tampering", seed, [missed])
     blind: Counter[str] = Counter()
     named: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
-    async with ground() as made:
-        for book in range(books):
-            chance = Random(f"{seed} {book}")
-            async with tampered_books(made, chance, broken) as tamperer:
-                for _ in range(count // books + (book < count % books)):
-                    drawn = await tamperer.draw()
-                    missed.of += 1
-                    kinds[drawn.kind] += 1
-                    if not await tamperer.find(drawn):
-                        missed.happened(f"book {book}: {drawn}")
-                blind += tamperer.blind
-                named += tamperer.named
+    for book in range(books):
+        chance = Random(f"{seed} {book}")
+        async with tampered_books(made, chance, broken) as tamperer:
+            for _ in range(count // books + (book < count % books)):
+                drawn = await tamperer.draw()
+                missed.of += 1
+                kinds[drawn.kind] += 1
+                if not await tamperer.find(drawn):
+                    missed.happened(f"book {book}: {drawn}")
+            blind += tamperer.blind
+            named += tamperer.named
     verdict.figures = {
         "books": books,
         **kinds,
@@ -246,6 +245,11 @@ async def prove(count: int, seed: int, books: int = 4, broken: str = "") -> Verd
     return verdict
 
 
+async def _run(count: int, seed: int) -> Verdict:
+    async with ground() as made:
+        return await prove(made, count, seed)
+
+
 def main() -> None:
     """Try them and fail if one was missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.tampering", description=__doc__)
@@ -253,7 +257,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", nargs="?", type=Path, const=kept("tampering"))
     chosen = parser.parse_args()
-    verdict = asyncio.run(prove(chosen.count, chosen.seed))
+    verdict = asyncio.run(_run(chosen.count, chosen.seed))
     raise SystemExit(verdict.finish(chosen.keep))
 
 

@@ -6,7 +6,6 @@ from typing import Final
 
 import pytest
 
-from tests.conftest import Servers
 from tests.proof.ground import Ground
 from tests.proof.interleavings.cases import MERGES, Scope, is_name, merges
 from tests.proof.interleavings.pauses import statements
@@ -31,11 +30,6 @@ SETTLE: Final = """    v_account := credits._lock(p_account_id);
     version_before := v_version_before;
 
     -- What lapsed"""
-
-
-@pytest.fixture
-def ground(servers: Servers, template: str) -> Ground:
-    return Ground(servers, template)
 
 
 def without_lock(text: str) -> str:

@@ -8,7 +8,6 @@ import pytest
 from app.credits import Credits, ReserveRequest
 from db.apply import FUNCTIONS
 from db.driver import Connection
-from tests.conftest import Servers
 from tests.proof.ground import Ground
 from tests.proof.overspend.doors import Answer
 from tests.proof.overspend.judge import Judge, Told
@@ -19,11 +18,6 @@ from tests.support.accounts import CREDIT, Accounts
 
 ROUNDS: Final = 20
 SEED: Final = 20260131
-
-
-@pytest.fixture
-def ground(servers: Servers, template: str) -> Ground:
-    return Ground(servers, template)
 
 
 @pytest.mark.timeout(300)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.proof.ground import Ground
 from tests.proof.tampering import prove
 
 # The part of credits.audit that proves the ledger, looking away.
@@ -18,15 +19,15 @@ as $$ select null::uuid, '', '', '', '' where false $$;
 
 
 @pytest.mark.timeout(240)
-async def test_what_is_tampered_with_is_named() -> None:
-    verdict = await prove(200, seed=20261126)
+async def test_what_is_tampered_with_is_named(ground: Ground) -> None:
+    verdict = await prove(ground, 200, seed=20261126)
     assert verdict.is_proven, verdict.told()
     assert verdict.zeros[0].of == 200
 
 
 @pytest.mark.timeout(120)
-async def test_an_auditor_that_looks_away_misses_some() -> None:
-    verdict = await prove(40, seed=1, books=1, broken=LOOKS_AWAY)
+async def test_an_auditor_that_looks_away_misses_some(ground: Ground) -> None:
+    verdict = await prove(ground, 40, seed=1, books=1, broken=LOOKS_AWAY)
     assert not verdict.is_proven
     assert "NOT PROVEN" in verdict.told()
     assert "book 0: " in verdict.told()

@@ -9,7 +9,6 @@ proven in `tests/proof/interleavings`.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from app.core.database import Database, PoolLimits
 from app.credits import Credits
 from db.driver import Connection
-from tests.conftest import Servers, _admin
+from tests.conftest import Servers, cloned
 from tests.races.scenes import OPERATIONS, SCENES, Scene, Stage, answer, stages, story, turn
 from tests.support.accounts import Accounts
 from tests.support.clock import Clock
@@ -37,26 +36,22 @@ class Prepared:
 async def prepared(
     request: pytest.FixtureRequest, servers: Servers, template: str
 ) -> AsyncIterator[Prepared]:
-    name = f"exchequer_{uuid4().hex[:12]}"
-    await _admin(servers, f'create database "{name}" template "{template}"')
     scene = SCENES[request.param]
-    database = await Database.connect(servers.app_url(name), PoolLimits(min_size=1, max_size=1))
-    admin = await asyncpg.connect(servers.admin_url(name))
-    made = await stages(
-        2 * len(OPERATIONS), scene, Credits(database), Accounts(database, admin), Clock(admin)
-    )
-    await admin.close()
-    await database.close()
-    yield Prepared(name, scene, made)
-    await _admin(servers, f'drop database "{name}" with (force)')
+    async with cloned(servers, template) as name:
+        database = await Database.connect(servers.app_url(name), PoolLimits(min_size=1, max_size=1))
+        admin = await asyncpg.connect(servers.admin_url(name))
+        made = await stages(
+            2 * len(OPERATIONS), scene, Credits(database), Accounts(database, admin), Clock(admin)
+        )
+        await admin.close()
+        await database.close()
+        yield Prepared(name, scene, made)
 
 
 @pytest.fixture
 async def database_name(servers: Servers, prepared: Prepared) -> AsyncIterator[str]:
-    name = f"exchequer_{uuid4().hex[:12]}"
-    await _admin(servers, f'create database "{name}" template "{prepared.database_name}"')
-    yield name
-    await _admin(servers, f'drop database "{name}" with (force)')
+    async with cloned(servers, prepared.database_name) as name:
+        yield name
 
 
 @pytest.mark.usefixtures("accounts")

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from app.core.database import Database, Unavailable
@@ -16,15 +15,8 @@ from app.credits import batches as module
 from app.credits.batches import SET_LIMIT, WAITING_LIMIT, Batches
 from app.credits.rows import Reserved
 from db.driver import Connection
-from tests.conftest import Servers
 from tests.support.accounts import CREDIT, Accounts
-from tests.support.races import figures
-
-WAIT_SECONDS = 1.5
-_WAITING = (
-    "select pid from pg_stat_activity"
-    " where wait_event_type = 'Lock' and pid <> pg_backend_pid() and datname = current_database()"
-)
+from tests.support.races import Race, figures
 
 
 class Watched(Credits):
@@ -46,31 +38,21 @@ async def watched(database: Database) -> Watched:
     return Watched(database)
 
 
-@asynccontextmanager
-async def locked(servers: Servers, database_name: str, account: UUID) -> AsyncIterator[None]:
-    """Hold an account's row."""
-    holder = await asyncpg.connect(servers.admin_url(database_name))
-    try:
-        async with holder.transaction():
-            await holder.execute(
-                "select from credits.accounts where account_id = $1 for no key update", account
-            )
-            yield
-    finally:
-        await holder.close()
-
-
-async def someone_waits(admin: Connection) -> int:
-    """Return the process of the call that waits for a lock, once Postgres says so."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not (pids := await admin.fetch(_WAITING)):
-            await asyncio.sleep(0.001)
-    assert len(pids) == 1, "one call an account"
-    return int(pids[0]["pid"])
-
-
 def ask(credits: Credits, account: UUID, key: str, amount: int = 1) -> "asyncio.Task[Reserved]":
     return asyncio.create_task(credits.reserve(account, ReserveRequest(key, amount)))
+
+
+@asynccontextmanager
+async def behind(
+    race: Race, credits: Credits, account: UUID
+) -> AsyncIterator["asyncio.Task[Reserved]"]:
+    """Keep a first call waiting for the account's row; who asks meanwhile has asked by the end."""
+    await race.hold(lambda session: session.credits.catch_up(account))
+    first = ask(credits, account, "first")
+    await race.someone_waits()
+    yield first
+    await asyncio.sleep(0)
+    await race.commit()
 
 
 async def test_nobody_waits_for_company(watched: Watched, accounts: Accounts) -> None:
@@ -82,14 +64,11 @@ async def test_nobody_waits_for_company(watched: Watched, accounts: Accounts) ->
 
 
 async def test_who_comes_while_a_call_is_under_way_goes_in_the_next(
-    watched: Watched, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
+    watched: Watched, accounts: Accounts, race: Race
 ) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        first = ask(watched, account, "first")
-        await someone_waits(admin)
+    async with behind(race, watched, account) as first:
         later = [ask(watched, account, f"later {n}") for n in range(SET_LIMIT + 44)]
-        await asyncio.sleep(0)
     rows = [await first, *await asyncio.gather(*later)]
     assert watched.sets == [1, SET_LIMIT, 44]
     # In the order in which they came.
@@ -101,12 +80,10 @@ async def test_who_comes_while_a_call_is_under_way_goes_in_the_next(
 
 
 async def test_another_account_does_not_wait(
-    credits: Credits, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
+    credits: Credits, accounts: Accounts, race: Race
 ) -> None:
     slow, free = await accounts.open(1), await accounts.open(1)
-    async with locked(servers, database_name, slow):
-        waiting = ask(credits, slow, "slow")
-        await someone_waits(admin)
+    async with behind(race, credits, slow) as waiting:
         await credits.reserve(free, ReserveRequest("free", 1))
         assert not waiting.done()
     await waiting
@@ -117,17 +94,12 @@ async def test_what_cannot_be_sent_fails_alone(
     bad: str,
     watched: Watched,
     accounts: Accounts,
-    servers: Servers,
-    database_name: str,
-    admin: Connection,
+    race: Race,
 ) -> None:
     account = await accounts.open(1)
     keys = [*(f"key {n}" for n in range(6)), bad, *(f"key {n}" for n in range(6, 9))]
-    async with locked(servers, database_name, account):
-        first = ask(watched, account, "first")
-        await someone_waits(admin)
+    async with behind(race, watched, account) as first:
         asked = [ask(watched, account, key) for key in keys]
-        await asyncio.sleep(0)
     await first
     answers = await asyncio.gather(*asked, return_exceptions=True)
     for key, answer in zip(keys, answers, strict=True):
@@ -137,15 +109,12 @@ async def test_what_cannot_be_sent_fails_alone(
 
 
 async def test_a_refusal_in_a_set_is_its_own(
-    credits: Credits, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
+    credits: Credits, accounts: Accounts, race: Race
 ) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        first = ask(credits, account, "first")
-        await someone_waits(admin)
+    async with behind(race, credits, account) as first:
         much = ask(credits, account, "much", 5 * CREDIT)
         little = ask(credits, account, "little", 2)
-        await asyncio.sleep(0)
     await first
     with pytest.raises(Refusal) as refused:
         await much
@@ -155,12 +124,10 @@ async def test_a_refusal_in_a_set_is_its_own(
 
 
 async def test_who_leaves_before_being_sent_has_asked_nothing(
-    watched: Watched, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
+    watched: Watched, accounts: Accounts, race: Race
 ) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        first = ask(watched, account, "first")
-        await someone_waits(admin)
+    async with behind(race, watched, account) as first:
         leaving, staying = ask(watched, account, "leaving"), ask(watched, account, "staying")
         await asyncio.sleep(0)
         leaving.cancel()
@@ -173,29 +140,25 @@ async def test_who_leaves_before_being_sent_has_asked_nothing(
 
 
 async def test_who_leaves_after_being_sent_may_have_it_done_and_asks_again(
-    credits: Credits, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
+    credits: Credits, accounts: Accounts, race: Race
 ) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        leaving = ask(credits, account, "leaving")
-        await someone_waits(admin)
+    async with behind(race, credits, account) as leaving:
         staying = ask(credits, account, "staying")
         await asyncio.sleep(0)
         leaving.cancel()
     # That it left breaks nothing off for who rides behind it.
     await staying
     assert leaving.cancelled()
-    again = await credits.reserve(account, ReserveRequest("leaving", 1))
+    again = await credits.reserve(account, ReserveRequest("first", 1))
     assert (again.replayed, again.version) == (True, 3)
 
 
 async def test_a_lock_that_is_not_had_is_told_to_all_of_the_set(
-    watched: Watched, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
+    watched: Watched, accounts: Accounts, race: Race
 ) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        first = ask(watched, account, "first")
-        await someone_waits(admin)
+    async with behind(race, watched, account) as first:
         with pytest.raises(Refusal) as refused:
             await first
         assert refused.value.code == "BUSY"
@@ -211,28 +174,22 @@ async def test_an_account_that_is_not_there(credits: Credits) -> None:
 
 
 async def test_a_lost_connection_is_told_to_all_and_the_same_key_asked_again(
-    credits: Credits, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
+    credits: Credits, accounts: Accounts, race: Race, admin: Connection
 ) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        first = ask(credits, account, "first")
-        process = await someone_waits(admin)
+    async with behind(race, credits, account) as first:
         later = ask(credits, account, "later")
         await asyncio.sleep(0)
-        await admin.execute("select pg_terminate_backend($1)", process)
+        await admin.execute("select pg_terminate_backend($1)", await race.someone_waits())
         with pytest.raises(Unavailable):
             await first
     await later
     assert not (await credits.reserve(account, ReserveRequest("first", 1))).replayed
 
 
-async def test_no_more_wait_than_may(
-    credits: Credits, accounts: Accounts, servers: Servers, database_name: str, admin: Connection
-) -> None:
+async def test_no_more_wait_than_may(credits: Credits, accounts: Accounts, race: Race) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        first = ask(credits, account, "first")
-        await someone_waits(admin)
+    async with behind(race, credits, account) as first:
         waiting = [ask(credits, account, f"key {n}") for n in range(WAITING_LIMIT)]
         await asyncio.sleep(0)
         with pytest.raises(Refusal) as refused:
@@ -246,18 +203,13 @@ async def test_no_more_wait_than_may(
 async def test_nobody_is_sent_who_has_waited_too_long(
     watched: Watched,
     accounts: Accounts,
-    servers: Servers,
-    database_name: str,
-    admin: Connection,
+    race: Race,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     account = await accounts.open(1)
-    async with locked(servers, database_name, account):
-        first = ask(watched, account, "first")
-        await someone_waits(admin)
+    async with behind(race, watched, account) as first:
         monkeypatch.setattr(module, "WAITING_SECONDS", -1.0)
         late = ask(watched, account, "late")
-        await asyncio.sleep(0)
     await first
     with pytest.raises(Refusal) as refused:
         await late

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 from starlette.types import ASGIApp
 
@@ -22,7 +21,6 @@ from app.core.drain import Drain
 from app.main import create_app, pool_limits
 from app.server import Server, configured
 from app.settings import Settings
-from tests.conftest import Servers
 from tests.support.callers import ADMIN_KEY, Caller
 
 CONTRACT = Path(__file__).parents[2] / "frontend-contract"
@@ -58,19 +56,6 @@ def settings_for(database_url: str, redis_url: str, **changed: Any) -> Settings:
         **changed,
     }
     return Settings(_env_file=None, **values)
-
-
-@asynccontextmanager
-async def cloned(servers: Servers, template: str) -> AsyncIterator[str]:
-    """Make a database for a whole file of tests, yield its name, and drop it."""
-    name = f"exchequer_{uuid4().hex[:12]}"
-    connection = await asyncpg.connect(servers.postgres)
-    try:
-        await connection.execute(f'create database "{name}" template "{template}"')
-        yield name
-        await connection.execute(f'drop database "{name}" with (force)')
-    finally:
-        await connection.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ POLL_SECONDS = 0.001
 SEEN_WAITING_SECONDS = 1.5
 
 _BLOCKERS = "select pg_blocking_pids($1)"
+_WAITERS = "select a.pid from pg_stat_activity as a where $1 = any(pg_blocking_pids(a.pid))"
 
 
 class Session(Database):
@@ -104,6 +105,17 @@ class Race:
                 assert not task.done(), f"did not wait: {task.exception() or task.result()}"
                 await asyncio.sleep(POLL_SECONDS)
         return task
+
+    async def someone_waits(self) -> int:
+        """Return the process of the one that waits for A on a connection that is not of this race.
+
+        It returns once Postgres says so.
+        """
+        async with asyncio.timeout(SEEN_WAITING_SECONDS):
+            while not (pids := await self._observer.fetch(_WAITERS, self._holder.pid)):
+                await asyncio.sleep(POLL_SECONDS)
+        [waiter] = pids
+        return int(waiter["pid"])
 
     async def commit(self) -> None:
         """A commits; who waited for it goes on."""

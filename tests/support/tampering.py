@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 from asyncpg import Record
@@ -18,7 +18,7 @@ from asyncpg import Record
 from app.core.database import Database, prepare_connection
 from app.credits import Credits
 from db.driver import Connection
-from tests.conftest import Servers
+from tests.conftest import Servers, cloned
 from tests.support.accounts import Accounts
 from tests.support.clock import Clock
 from tests.support.history import History
@@ -185,21 +185,17 @@ class Books:
 @asynccontextmanager
 async def open_books(servers: Servers, template: str) -> AsyncIterator[Books]:
     """Write the history into a database of its own, see it clean, and take down its walls."""
-    name = f"exchequer_{uuid4().hex[:12]}"
-    server = await asyncpg.connect(servers.postgres)
-    await server.execute(f'create database "{name}" template "{template}"')
-    admin = await asyncpg.connect(servers.admin_url(name))
-    await prepare_connection(admin)
-    database = await Database.connect(servers.app_url(name))
-    credits = Credits(database)
-    await History(credits, Accounts(database, admin), Clock(admin)).write()
-    await database.close()
-    books = Books(admin)
-    await books.take_down_walls()
-    assert await admin.fetch(_AUDIT) == []
-    try:
-        yield books
-    finally:
-        await admin.close()
-        await server.execute(f'drop database "{name}" with (force)')
-        await server.close()
+    async with cloned(servers, template) as name:
+        admin = await asyncpg.connect(servers.admin_url(name))
+        await prepare_connection(admin)
+        database = await Database.connect(servers.app_url(name))
+        credits = Credits(database)
+        await History(credits, Accounts(database, admin), Clock(admin)).write()
+        await database.close()
+        books = Books(admin)
+        await books.take_down_walls()
+        assert await admin.fetch(_AUDIT) == []
+        try:
+            yield books
+        finally:
+            await admin.close()

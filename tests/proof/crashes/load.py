@@ -10,6 +10,7 @@ from uuid import UUID
 import aiohttp
 import orjson
 
+from schema.scalars import show_credits
 from tests.support.accounts import CREDIT
 from tests.support.processes import ADMIN_KEY
 
@@ -170,13 +171,7 @@ class Client:
     def _input(self, work: Work, step: Step, key: str) -> dict[str, str]:
         asked = {"organizationId": str(work.account)}
         if step.name in ("deduct", "reserve"):
-            return {**asked, "amount": written(work.amount), "idempotencyKey": key}
+            return {**asked, "amount": show_credits(work.amount), "idempotencyKey": key}
         reserved = self._truth.answers[Step(work.key, "reserve")]
         asked["reservationId"] = reserved["reservation"]["id"]
-        return asked if step.name == "release" else {**asked, "amount": written(work.used)}
-
-
-def written(amount: int) -> str:
-    """Return micro-credits as credits with their decimals."""
-    whole, part = divmod(amount, CREDIT)
-    return f"{whole}.{part:06d}"
+        return asked if step.name == "release" else {**asked, "amount": show_credits(work.used)}

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,20 +51,23 @@ class Laboratory:
         self._ground = made
         self._folder = folder
 
-    def prepare(self, name: str, text: str) -> None:
+    @contextmanager
+    def clone(self, text: str) -> Iterator[str]:
         """Clone the template and apply a function's file, as the migration does."""
-        self._runner.run(self._prepare(name, text))
+        opened = self._ground.database()
+        name = self._runner.run(opened.__aenter__())
+        try:
+            self._runner.run(self._apply(name, text))
+            yield name
+        finally:
+            self._runner.run(opened.__aexit__(None, None, None))
 
-    async def _prepare(self, name: str, text: str) -> None:
-        await self._ground._admin(f'create database "{name}" template "{self._ground.template}"')
+    async def _apply(self, name: str, text: str) -> None:
         connection = await asyncpg.connect(self._ground.servers.admin_url(name))
         try:
             await connection.execute(text)
         finally:
             await connection.close()
-
-    def drop(self, name: str) -> None:
-        self._runner.run(self._ground._admin(f'drop database "{name}" with (force)'))
 
     def trial(self, mutant: Mutant, name: str, known: str | None) -> Iterator[Outcome | None]:
         """Run the killer of record, the tests that know the function, then all the others."""
@@ -103,21 +107,18 @@ class Laboratory:
         yield Outcome(None, "no test noticed")
 
     def lane(
-        self, todo: list[Mutant], number: int, known: record.Record
+        self, todo: list[Mutant], known: record.Record
     ) -> Iterator[tuple[Mutant, Outcome] | None]:
         """Try mutants one after the other for as long as there are any."""
         while todo:
             mutant = todo.pop(0)
-            name = f"mutant_{os.getpid()}_{number}_{len(todo)}"
             killer = known.get(mutant.file, {}).get(mutant.name)
             try:
-                self.prepare(name, mutant.mutated())
-                for outcome in self.trial(mutant, name, killer.killer if killer else None):
-                    yield (mutant, outcome) if outcome else None
+                with self.clone(mutant.mutated()) as name:
+                    for outcome in self.trial(mutant, name, killer.killer if killer else None):
+                        yield (mutant, outcome) if outcome else None
             except (asyncpg.PostgresError, ValueError) as error:
                 yield mutant, Outcome(None, f"it does not apply: {error}")
-            finally:
-                self.drop(name)
 
 
 def run(
@@ -133,7 +134,7 @@ def run(
         laboratory = Laboratory(runner, started, Path(folder), seconds_each)
         try:
             waiting = list(todo)
-            lanes = [laboratory.lane(waiting, number, known) for number in range(LANES)]
+            lanes = [laboratory.lane(waiting, known) for _ in range(LANES)]
             while lanes:
                 for lane in list(lanes):
                     step = next(lane, ...)

@@ -1,12 +1,11 @@
 """The record of a full run: which test killed which mutant, of which text of which function."""
 
 import json
-import os
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
+from benchmarks.harness import commit
 from tests.proof.mutants.table import Mutant, digest_of_function, digest_of_mutants
 
 RECORD = Path(__file__).parent / "killed.json"
@@ -70,21 +69,6 @@ def untried(table: list[Mutant], path: Path = RECORD) -> list[Mutant]:
 def changed(table: list[Mutant], path: Path = RECORD) -> set[str]:
     """Return the functions that are not, or whose mutants are not, as they were recorded."""
     return {mutant.file for mutant in untried(table, path)}
-
-
-def commit() -> str:
-    """Return the commit that is being proven: it chooses the sample."""
-    said = os.environ.get("GITHUB_SHA", "")
-    if said:
-        return said
-    told = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return told.stdout.strip() or "no commit"
 
 
 def in_turn(table: list[Mutant]) -> list[Mutant]:

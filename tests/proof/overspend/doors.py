@@ -7,7 +7,6 @@ same key, as a client should: what counts is the answer.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import cycle
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
@@ -19,7 +18,7 @@ from app.core.database import Unavailable
 from app.core.refusals import Refusal
 from app.credits import Credits, ReleaseRequest, ReserveRequest, SettleRequest
 from db.driver import Pool
-from tests.support.accounts import CREDIT
+from schema.scalars import read_credits, show_credits
 
 T = TypeVar("T")
 
@@ -187,17 +186,17 @@ class HttpDoor:
     async def reserve(self, account: UUID, wanted: Sequence[tuple[str, int]]) -> list[Answer]:
         [(key, amount)] = wanted
         told = await self._ask(
-            "Reserve", account, {"amount": _shown(amount), "idempotencyKey": key}
+            "Reserve", account, {"amount": show_credits(amount), "idempotencyKey": key}
         )
         if "reservation" in told:
             return [Answer(UUID(told["reservation"]["id"]))]
         spendable = told.get("spendable")
-        return [Answer(None, told["code"], None if spendable is None else _read(spendable))]
+        return [Answer(None, told["code"], None if spendable is None else read_credits(spendable))]
 
     async def settle(self, account: UUID, used: Sequence[tuple[UUID, int]]) -> list[str]:
         [(held, amount)] = used
         told = await self._ask(
-            "Settle", account, {"reservationId": str(held), "amount": _shown(amount)}
+            "Settle", account, {"reservationId": str(held), "amount": show_credits(amount)}
         )
         return [told.get("code", "OK")]
 
@@ -239,11 +238,3 @@ def _answer(outcome: str, reservation: UUID | None, facts: Any) -> Answer:
 def _all_decided(outcomes: Sequence[str]) -> None:
     if not _BUSY.isdisjoint(outcomes):
         raise AskAgain
-
-
-def _shown(amount: int) -> str:
-    return f"{amount // CREDIT}.{amount % CREDIT:06d}"
-
-
-def _read(shown: str) -> int:
-    return int(Decimal(shown) * CREDIT)
