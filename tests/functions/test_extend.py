@@ -271,6 +271,24 @@ async def test_extend_beyond_available_raises_overage_up_to_the_overdraft_limit(
     assert figures(row.balance) == (0, 15 * CREDIT, 5 * CREDIT)
 
 
+async def test_who_owes_beyond_the_limit_may_hold_for_longer_what_is_held(
+    credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(10)
+    first = await opened(credits, account)
+    other = await credits.reserve(account, ReserveRequest("other", CREDIT))
+    await credits.settle(account, SettleRequest(other.reservation_id, 9 * CREDIT))
+    assert figures(await accounts.balance(account)) == (0, 4 * CREDIT, 3 * CREDIT)
+    later = EXPIRES + timedelta(seconds=1)
+    row = await credits.extend(account, ExtendRequest(first, expires_at=later))
+    assert (row.amount, row.expires_at) == (4 * CREDIT, later)
+    async with refused(
+        accounts, "INSUFFICIENT_CREDITS", {"required": 1, "spendable": 0, "shortfall": 1}
+    ):
+        await credits.extend(account, ExtendRequest(first, 4 * CREDIT + 1))
+
+
 async def test_an_extend_that_falls_short_first_expires_what_is_overdue(
     credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
 ) -> None:

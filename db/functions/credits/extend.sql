@@ -87,20 +87,26 @@ begin
             outcome := 'BUSY';
             facts := '{}';
         else
-            v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
+            -- Who owes beyond the limit can spend nothing, but never less: more time alone
+            -- asks for nothing.
+            v_spendable := greatest(
+                0, v_account.available + v_account.overdraft_limit - v_account.overage
+            );
             if v_more > v_spendable and not v_swept then
                 v_account := credits._sweep(v_account);
                 v_swept := true;
-                v_spendable :=
-                    v_account.available + v_account.overdraft_limit - v_account.overage;
+                v_spendable := greatest(
+                    0, v_account.available + v_account.overdraft_limit - v_account.overage
+                );
                 select r.* into v_reservation
                 from credits.reservations as r
                 where r.account_id = p_account_id and r.id = q.asked_id;
             end if;
             if v_more > v_spendable and v_account.period_grant = -1 then
                 v_account := credits._replenish(v_account, v_more);
-                v_spendable :=
-                    v_account.available + v_account.overdraft_limit - v_account.overage;
+                v_spendable := greatest(
+                    0, v_account.available + v_account.overdraft_limit - v_account.overage
+                );
             end if;
             if v_reservation.status = 'expired' then
                 outcome := 'RESERVATION_EXPIRED';
@@ -109,8 +115,8 @@ begin
                 outcome := 'INSUFFICIENT_CREDITS';
                 facts := jsonb_build_object(
                     'required', v_more,
-                    'spendable', greatest(0, v_spendable),
-                    'shortfall', v_more - greatest(0, v_spendable));
+                    'spendable', v_spendable,
+                    'shortfall', v_more - v_spendable);
             else
                 v_paid := least(v_account.available, v_more);
                 v_account.available := v_account.available - v_paid;
