@@ -361,3 +361,16 @@ async def test_an_unlimited_account_is_never_refused_not_even_beyond_its_block(
     assert (row.version_before, row.version) == (2, 4)
     assert figures(row.balance) == (10**15, 0, 0)
     assert await versions(admin, account) == [1, 2, 3, 4]
+
+
+async def test_an_unlimited_account_expires_what_is_overdue_before_it_is_granted_more(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(allowance=-1)
+    block = (await accounts.balance(account)).available
+    await credits.reserve(account, ReserveRequest("late", block, 60))
+    await clock.advance(timedelta(seconds=60))
+    row = await deduct(credits, account, amount=CREDIT)
+    assert figures(row.balance) == (block - CREDIT, 0, 0)
+    assert [entry["type"] for entry in await ledger(admin, account, after=3)] == ["consumption"]

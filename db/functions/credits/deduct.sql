@@ -73,9 +73,10 @@ begin
         v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
         if p_amount > v_spendable then
             v_account := credits._sweep(v_account);
-            if v_account.period_grant = -1 then
-                v_account := credits._replenish(v_account, p_amount);
-            end if;
+            v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
+        end if;
+        if p_amount > v_spendable and v_account.period_grant = -1 then
+            v_account := credits._replenish(v_account, p_amount);
             v_spendable := v_account.available + v_account.overdraft_limit - v_account.overage;
         end if;
         if p_amount > v_spendable then
