@@ -66,12 +66,15 @@ def decide(
     row: Callable[..., R],
     names: Sequence[str],
     act: Callable[[Call, Q], dict[str, Any]],
+    *,
+    call: Call | None = None,
     after: Callable[[Call], None] | None = None,
 ) -> list[R]:
     """Decide each request of a set in its turn; the last row carries the balance."""
     if not 1 <= len(requests) <= 256:
         raise Refused("VALIDATION_ERROR", BAD_SET)
-    call = begin(account, clock)
+    if call is None:
+        call = begin(account, clock)
     answers: list[dict[str, Any]] = []
     for request in requests:
         try:

@@ -77,7 +77,7 @@ class Player:
     opened_at: datetime
     done: int = 0
     checked: int = 0
-    played: list[str] = field(default_factory=list)
+    played: list[tuple[datetime, Step]] = field(default_factory=list)
 
     @property
     def account(self) -> Account:
@@ -208,9 +208,12 @@ class Run:
             player = await self._player(database, projects, slot, number)
             if player is None:
                 continue
-            for _ in range(player.chance.random.choice([0, 1, 1, 2, 3, 5, 8])):
+            todo = player.chance.random.choice([0, 1, 1, 2, 3, 5, 8])
+            # A crowd is made at one moment, or its first have ended before its last.
+            while todo > 0 or player.chance.waiting:
                 if self.only is not None and self.upto and player.done >= self.upto:
                     break
+                todo -= 1
                 if not await self._step(database, credits, player):
                     return
 
@@ -271,7 +274,7 @@ class Run:
         step = player.chance.next(self._now)
         player.done += 1
         self.played += 1
-        player.played.append(f"{self._now.isoformat()} {step.told()}")
+        player.played.append((self._now, step))
         before = seen.Before.of(account)
         began = time.perf_counter()
         actual = await step.on_product(credits, account)
@@ -294,7 +297,12 @@ class Run:
         if self.found is None:
             told = step.told() if step is not None else "at its end"
             self.found = Found(
-                self.seed, player.name, player.done, told, what, player.played
+                self.seed,
+                player.name,
+                player.done,
+                told,
+                what,
+                [f"{at.isoformat()} {played.told()}" for at, played in player.played],
             )
 
     async def _look(self, database: Database, player: Player, since: int) -> None:

@@ -176,6 +176,23 @@ def _open(made: Reservation) -> None:
 
 def settle(account: Account, clock: datetime, requests: Sequence[SettleRequest]) -> list[Settled]:
     names = ("reservation_id", "status", "amount", "settled_amount", "late", "version")
+    if 1 < len(requests) <= 256:
+        call = begin(account, clock)
+        if account.lapsed():
+            # While anything is lapsed, sets are settled one by one.
+            call.end()
+            rows = [row for one in requests for row in settle(account, clock, [one])]
+            return [
+                replace(
+                    row,
+                    ordinal=n,
+                    version_before=call.version_before,
+                    balance=row.balance if n == len(rows) else None,
+                )
+                for n, row in enumerate(rows, 1)
+            ]
+        given = decide(account, clock, requests, Settled, names, _settle, call=call)
+        return _ended(account, given)
     return _ended(account, decide(account, clock, requests, Settled, names, _settle))
 
 
@@ -260,7 +277,8 @@ def release(
 ) -> list[Released]:
     names = ("reservation_id", "status", "amount", "version")
     rows = decide(
-        account, clock, requests, Released, names, _release, lambda call: account.lapse(call.now)
+        *(account, clock, requests, Released, names, _release),
+        after=lambda call: account.lapse(call.now),
     )
     return _ended(account, rows)
 
