@@ -129,16 +129,17 @@ def one(
         # What nobody holds any more shall protect nothing from being taken.
         call.sweep()
     try:
+        if call.is_behind:
+            # What was worked is kept, so that asking again gets there.
+            call.end()
+            marked = mark(account)
+            raise Refused("BUSY")
         known = account.keys.get((operation, key))
         if known is not None:
             if known[0] != asked:
                 raise Refused("DUPLICATE_REQUEST", {"idempotencyKey": key})
             call.end()
             return call, True, known[1]
-        if call.is_behind:
-            call.end()
-            marked = mark(account)
-            raise Refused("BUSY")
         kept = act(call)
     except Refused:
         restore(account, marked)
