@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tests.proof.model.account import LARGEST, Account, Refused
+from tests.proof.model.account import Account
 from tests.proof.model.due import catch_up
+from tests.proof.model.shapes import LARGEST, Refused
 
 BAD_AMOUNT = {"field": "amount", "reason": "must be above 0 and at most 10^12 credits"}
 BAD_KEY = {"field": "idempotencyKey", "reason": "must have 1 to 255 characters"}
@@ -107,9 +108,9 @@ def mark(account: Account) -> Mark:
 def restore(account: Account, marked: Mark) -> None:
     """Undo all since."""
     whole, parts = marked
-    vars(account).update(whole)
+    account.__dict__.update(whole)
     for part, values in parts:
-        vars(part).update(values)
+        part.__dict__.update(values)
 
 
 def one(
@@ -128,22 +129,22 @@ def one(
     if sweeps:
         # What nobody holds any more shall protect nothing from being taken.
         call.sweep()
-    try:
-        if call.is_behind:
-            # What was worked is kept, so that asking again gets there.
-            call.end()
-            marked = mark(account)
-            raise Refused("BUSY")
-        known = account.keys.get((operation, key))
-        if known is not None:
-            if known[0] != asked:
-                raise Refused("DUPLICATE_REQUEST", {"idempotencyKey": key})
-            call.end()
-            return call, True, known[1]
-        kept = act(call)
-    except Refused:
+    if call.is_behind:
+        # What was worked is kept, so that asking again gets there.
+        call.end()
+        raise Refused("BUSY")
+    known, kept = account.keys.get((operation, key), (None, None))
+    if kept is None:
+        try:
+            kept = act(call)
+        except Refused:
+            restore(account, marked)
+            raise
+        account.keys[operation, key] = (asked, kept)
+        call.end()
+        return call, False, kept
+    if known != asked:
         restore(account, marked)
-        raise
-    account.keys[operation, key] = (asked, kept)
+        raise Refused("DUPLICATE_REQUEST", {"idempotencyKey": key})
     call.end()
-    return call, False, kept
+    return call, True, kept

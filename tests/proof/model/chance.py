@@ -8,8 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from app.credits import ExtendRequest, ReleaseRequest, ReserveRequest, SettleRequest
-from tests.proof.model.account import CREDIT, LARGEST, Account, Grant, Reservation
+from tests.proof.model.account import Account
+from tests.proof.model.shapes import CREDIT, LARGEST, Grant, Reservation
 from tests.proof.model.steps import Step
+from tests.proof.model.wrong import nonsense, other
 
 WEIGHTS = {
     "reserve": 14,
@@ -104,13 +106,12 @@ class Chance:
     # Credits in use.
 
     def _reserve_request(self) -> ReserveRequest:
-        request = ReserveRequest(
+        return ReserveRequest(
             self._key(),
             self._amount(),
             self.random.choice(SECONDS),
             feature=self.random.choice([None, "chat"]),
         )
-        return request
 
     def _reserve(self, _: datetime) -> Step | None:
         # So many at once are enough: some must be settled.
@@ -272,7 +273,9 @@ class Chance:
 
     def _adjust(self, now: datetime) -> Step:
         amount, more = self._of(20 * CREDIT), {}
-        if self.random.random() < 0.6:
+        if self.is_vast and self.random.random() < 0.3:
+            amount = LARGEST
+        elif self.random.random() < 0.6:
             amount = -self._of(self.random.choice([self.account.available, CREDIT]))
         elif self.random.random() < 0.4:
             more["expires_at"] = now + self.random.choice(SPANS)
@@ -327,64 +330,12 @@ class Chance:
         step = self.random.choice(self.asked)
         if self.random.random() < 0.65:
             return step
-        args, more = step.args, dict(step.more)
-        if step.name in {"reserve", "reserve_set"}:
-            first = args[0] if step.name == "reserve" else args[0][0]
-            change: dict[str, Any] = self.random.choice(
-                [{"amount": first.amount % LARGEST + 1}, {"feature": "search"}, {"ttl_seconds": 7}]
-            )
-            return Step("reserve", (first._replace(**change),))
-        if step.name in {"deduct", "issue_grant"}:
-            return Step(step.name, (args[0] % LARGEST + 1, *args[1:]), more)
-        if step.name == "adjust":
-            return Step("adjust", (1 if args[0] != 1 else 2, *args[1:]), more)
-        if step.name == "set_allowance":
-            return Step("set_allowance", (7 * CREDIT, *args[1:]), more)
-        if step.name == "set_limits":
-            return Step("set_limits", args, {"overdraft_limit": 7})
-        return Step(step.name, args, more | {"amount": (more.get("amount") or 0) % LARGEST + 1})
+        return other(step, self.random)
 
     def _nonsense(self, now: datetime) -> Step:
         unknown = UUID(int=self.random.getrandbits(128), version=4)
-        key, far = self._key(), now + timedelta(days=3)
-        held: Any = self._reservation()
-        # Which of two wrongs is told is no rule: each has one.
-        of_held = [
-            Step("extend", (ExtendRequest(held, 0),)),
-            Step("extend", (ExtendRequest(held, None, far),)),
-            Step("settle", (SettleRequest(held, -1),)),
-            Step("settle", (SettleRequest(held, 1, input_tokens=-1),)),
-            Step("release", (ReleaseRequest(held, "x" * 1_001),)),
-        ]
-        return self.random.choice(
-            [
-                *(of_held if held is not None else []),
-                Step("reserve", (ReserveRequest(key, 0),)),
-                Step("reserve", (ReserveRequest(key, LARGEST + 1),)),
-                Step("reserve", (ReserveRequest("", 1),)),
-                Step("reserve", (ReserveRequest(key, 1, 86_401),)),
-                Step("reserve_set", ([ReserveRequest(key, 1, 0), ReserveRequest("k" * 256, 1)],)),
-                Step("extend", (ExtendRequest(unknown, 1),)),
-                Step("settle", (SettleRequest(unknown, 1),)),
-                Step("settle_set", ([],)),
-                Step("release", (ReleaseRequest(unknown),)),
-                Step("deduct", (0, key)),
-                Step("deduct", (1, "")),
-                Step("issue_grant", (0, "top_up", key)),
-                Step("issue_grant", (1, "top_up", key), {"expires_at": now - timedelta(days=1)}),
-                Step("void_grant", (unknown, key)),
-                Step("refund", (key,), {"version": 10**9}),
-                Step("refund", (key,), {"reservation": unknown}),
-                Step("adjust", (0, key, "by hand")),
-                Step("adjust", (1, key, "")),
-                Step("adjust", (1, key, "by hand"), {"expires_at": now - timedelta(days=1)}),
-                Step("forgive_overage", (key, "an apology"), {"amount": LARGEST}),
-                Step("set_allowance", (-2, key)),
-                Step("set_allowance", (1, key), {"rollover_cap": -1}),
-                Step("set_limits", (key,), {"overdraft_limit": -1}),
-                Step("set_limits", (key,), {"low_balance_percent": 9}),
-            ]
-        )
+        choices = nonsense(self._reservation(), unknown, self._key(), now)
+        return self.random.choice(choices)
 
     def _crowd(self, now: datetime) -> Step | None:
         """More grants than one call can end, each a second after the other."""

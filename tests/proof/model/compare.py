@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from app.core.refusals import Refusal
-from tests.proof.model.account import Grant, Refused, Reservation
+from tests.proof.model.shapes import Grant, Refused, Reservation
 
 
-class Mismatch(AssertionError):
+class Mismatch(AssertionError):  # noqa: N818  # named for what it is
     """The two differ."""
 
 
@@ -17,12 +17,10 @@ def same(expected: Any, actual: Any, path: str = "answer") -> None:
     if isinstance(expected, Grant | Reservation):
         if expected.id is None and isinstance(actual, UUID):
             expected.id = actual
-        if expected.id != actual:
-            raise Mismatch(f"{path}: expected {expected.id}, got {actual}")
+        _equal(expected.id, actual, path)
     elif isinstance(expected, Refused):
-        if not isinstance(actual, Refusal):
-            raise Mismatch(f"{path}: expected {expected.code} {expected.facts}, got {actual}")
-        same((expected.code, named(expected.facts)), (actual.code, dict(actual.facts)), path)
+        told = (actual.code, dict(actual.facts)) if isinstance(actual, Refusal) else actual
+        _equal((expected.code, named(expected.facts)), told, path)
     elif is_dataclass(expected) and type(expected) is type(actual):
         for field in fields(expected):
             name = field.name
@@ -30,10 +28,12 @@ def same(expected: Any, actual: Any, path: str = "answer") -> None:
     elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
         for place, (one, other) in enumerate(zip(expected, actual, strict=True)):
             same(one, other, f"{path}[{place}]")
-    elif isinstance(expected, dict):
-        if named(expected) != actual:
-            raise Mismatch(f"{path}: expected {named(expected)}, got {actual}")
-    elif expected != actual:
+    else:
+        _equal(named(expected) if isinstance(expected, dict) else expected, actual, path)
+
+
+def _equal(expected: Any, actual: Any, path: str) -> None:
+    if expected != actual:
         raise Mismatch(f"{path}: expected {expected}, got {actual}")
 
 

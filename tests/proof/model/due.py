@@ -3,7 +3,8 @@
 from calendar import monthrange
 from datetime import datetime
 
-from tests.proof.model.account import BLOCK, MONTHLY, Account
+from tests.proof.model.account import Account
+from tests.proof.model.shapes import BLOCK, MONTHLY
 
 STEPS = 120
 

@@ -4,18 +4,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.credits.rows import Adjusted, Forgiven, Granted, Refunded, Voided
-from tests.proof.model.account import (
+from tests.proof.model.account import Account
+from tests.proof.model.call import BAD_AMOUNT, Call, check, one
+from tests.proof.model.shapes import (
     LARGEST,
     LIFETIME,
     NEVER,
     OWED_TOO,
-    Account,
     Entry,
     Grant,
     Refused,
     Reservation,
 )
-from tests.proof.model.call import BAD_AMOUNT, Call, check, one
 from tests.proof.model.uses import find, short
 
 BAD_END = {"field": "expiresAt", "reason": "must lie after the grant takes effect"}
@@ -196,7 +196,7 @@ def _charged(account: Account, reservation: Any, version: int | None) -> Entry |
             if entry.version == version and entry.type == "consumption":
                 return entry
         raise Refused("TRANSACTION_NOT_FOUND", {"version": version})
-    made: Reservation = find(account, reservation)
+    made: Reservation = find(reservation)
     for entry in account.ledger:
         if entry.version == made.settled_version:
             return entry
@@ -304,14 +304,10 @@ def forgive_overage(
             told = f"must be at most the {owed} micro-credits that are owed"
             raise Refused("VALIDATION_ERROR", {"field": "amount", "reason": told})
         _refuse_beyond(account, forgiven)
-        account.give(
-            *("forgive_overage", "reversal", "promotional", 50, forgiven, call.now, None)
-        )
+        account.give(*("forgive_overage", "reversal", "promotional", 50, forgiven, call.now, None))
         return forgiven, account.version
 
-    call, replayed, (forgiven, version) = one(
-        account, clock, "forgive_overage", key, amount, act
-    )
+    call, replayed, (forgiven, version) = one(account, clock, "forgive_overage", key, amount, act)
     return Forgiven(
         amount=forgiven,
         replayed=replayed,

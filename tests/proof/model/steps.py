@@ -8,7 +8,8 @@ from typing import Any
 from app.core.refusals import Refusal
 from app.credits import Credits
 from tests.proof.model import gives, terms, uses
-from tests.proof.model.account import Account, Grant, Refused, Reservation
+from tests.proof.model.account import Account
+from tests.proof.model.shapes import Grant, Refused, Reservation
 
 
 def _single(decide: Callable[..., Sequence[Any]]) -> Callable[..., Any]:

@@ -4,8 +4,9 @@ from typing import Any
 from uuid import UUID
 
 from app.core.database import Database
-from tests.proof.model.account import Account, Entry, Grant, Reservation
+from tests.proof.model.account import Account
 from tests.proof.model.compare import Mismatch
+from tests.proof.model.shapes import Entry, Grant, Reservation
 
 _ACCOUNT = (
     "select version, available, reserved, overage, overdraft_limit, lapsed, monthly, bonus,"

@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from app.credits.rows import AllowanceSet, LimitsSet
-from tests.proof.model.account import BLOCK, CREDIT, LIFETIME, Account, Grant, Policy, Refused
+from tests.proof.model.account import Account
 from tests.proof.model.call import Call, check, one
 from tests.proof.model.due import next_boundary
+from tests.proof.model.shapes import BLOCK, CREDIT, LIFETIME, Grant, Policy, Refused
 
 LARGEST = 1_000_000_000 * CREDIT
 BAD_ALLOWANCE = {"field": "allowance", "reason": "must be -1 (unlimited) or from 0 to 10^9 credits"}
@@ -20,9 +21,7 @@ def opened(
     account_id: UUID, now: datetime, policy: Policy, *, welcome: int = 0, **terms: Any
 ) -> Account:
     """Open an account by its project's policy."""
-    account = Account(
-        account_id, policy, now, next_boundary(now, now.day), now.day, now, **terms
-    )
+    account = Account(account_id, policy, now, next_boundary(now, now.day), now.day, now, **terms)
     account.note("open_account", now)
     month = BLOCK if account.is_unlimited else account.period_grant
     if month:

@@ -18,16 +18,9 @@ from app.credits.rows import (
     Settled,
     SettleRequest,
 )
-from tests.proof.model.account import (
-    BLOCK,
-    LARGEST,
-    LIFETIME,
-    OWED_TOO,
-    Account,
-    Refused,
-    Reservation,
-)
+from tests.proof.model.account import Account
 from tests.proof.model.call import BAD_AMOUNT, Call, begin, check, decide
+from tests.proof.model.shapes import BLOCK, LARGEST, LIFETIME, OWED_TOO, Entry, Refused, Reservation
 
 BAD_TTL = {"field": "ttlSeconds", "reason": "must be from 1 to 86400"}
 BAD_SETTLE = {"field": "amount", "reason": "must be at least 0 and at most 10^12 credits"}
@@ -54,7 +47,7 @@ def short(amount: int, spendable: int) -> Refused:
     return Refused("INSUFFICIENT_CREDITS", facts)
 
 
-def find(account: Account, reservation: Any) -> Reservation:
+def find(reservation: Any) -> Reservation:
     """Return a reservation of this account; requests name it by the model's own."""
     if not isinstance(reservation, Reservation):
         raise Refused("RESERVATION_NOT_FOUND", {"reservationId": str(reservation)})
@@ -134,7 +127,7 @@ def _extend(call: Call, request: ExtendRequest) -> dict[str, Any]:
         raise Refused("VALIDATION_ERROR", BAD_AMOUNT)
     if request.expires_at is not None and request.expires_at > call.now + timedelta(hours=24):
         raise Refused("VALIDATION_ERROR", BAD_END)
-    made = find(account, request.reservation_id)
+    made = find(request.reservation_id)
     _open(made)
     amount = max(made.amount, request.amount or 0)
     expires_at = max(made.expires_at, request.expires_at or made.expires_at)
@@ -197,12 +190,12 @@ def settle(account: Account, clock: datetime, requests: Sequence[SettleRequest])
 
 
 def _settle(call: Call, request: SettleRequest) -> dict[str, Any]:
-    account, actual = call.account, request.amount
+    actual = request.amount
     if actual is None or not 0 <= actual <= LARGEST:
         raise Refused("VALIDATION_ERROR", BAD_SETTLE)
     if min(request.input_tokens or 0, request.output_tokens or 0) < 0:
         raise Refused("VALIDATION_ERROR", BAD_USAGE)
-    made = find(account, request.reservation_id)
+    made = find(request.reservation_id)
     if made.status == "settled":
         if made.settled_amount != actual:
             raise is_settled(made)
@@ -211,44 +204,39 @@ def _settle(call: Call, request: SettleRequest) -> dict[str, Any]:
         raise Refused("RESERVATION_RELEASED", {"reservationId": made})
     if call.is_behind:
         raise Refused("BUSY")
-    policy = account.policy
+    policy = call.account.policy
     limit = max(policy.settle_limit_floor, policy.settle_limit_factor * made.amount)
     if actual > limit:
         facts = {"reservationId": made, "amount": actual, "limit": limit}
         raise Refused("SETTLE_AMOUNT_IMPLAUSIBLE", facts)
-    is_late = made.status == "expired"
-    _refuse_endless_debt(account, actual, 0 if is_late else made.amount)
-    if is_late:
-        account.charge(actual)
-        made.status = "settled"
-    else:
+    _book(call, made, actual)
+    return _charged(made, replayed=False)
+
+
+def _book(call: Call, made: Reservation, actual: int) -> None:
+    """Charge what was used; late or not, nothing is free and nothing is capped."""
+    account, is_late = call.account, made.status == "expired"
+    held = 0 if is_late else made.amount
+    _refuse_endless_debt(account, actual, held)
+    if not is_late:
         account.held.remove(made)
-        account.reserved -= made.amount
-        if actual <= made.amount:
-            account.receive(made.amount - actual)
-        else:
-            account.charge(actual - made.amount)
-        made.status, made.closed_at = "settled", call.now
+        made.closed_at = call.now
+    account.reserved -= held
+    account.receive(max(0, held - actual))
+    account.charge(max(0, actual - held))
     account.spent_total += actual
-    made.settled_amount = actual
+    made.status, made.settled_amount = "settled", actual
     drawn = account.draw(actual, None if is_late else made.opened_at)
     if actual:
-        account.write(
-            "consumption",
-            "settle",
-            -actual,
-            call.now,
-            reservation=made,
-            estimated=made.amount,
-            drawn=drawn,
-        )
+        more = {"reservation": made, "estimated": made.amount, "drawn": drawn}
+        account.write("consumption", "settle", -actual, call.now, **more)
     else:
+        # Under a version, but no row of the ledger tells of nothing.
         account.next_version()
     made.settled_version = account.version
     if not is_late:
         made.closed_version = account.version
         account.lapse(call.now)
-    return _charged(made, replayed=False)
 
 
 def _refuse_endless_debt(account: Account, actual: int, returned: int) -> None:
@@ -286,7 +274,7 @@ def release(
 def _release(call: Call, request: ReleaseRequest) -> dict[str, Any]:
     if len(request.reason or "") > 1000:
         raise Refused("VALIDATION_ERROR", BAD_REASON)
-    made = find(call.account, request.reservation_id)
+    made = find(request.reservation_id)
     if made.status == "settled":
         raise is_settled(made)
     replayed = made.status != "pending"
@@ -347,19 +335,23 @@ def deduct(account: Account, clock: datetime, amount: int, key: str, **subject: 
         call.end()
         return _deducted(call, amount, known[1], replayed=True)
     try:
-        if call.is_behind:
-            raise Refused("BUSY")
-        secure(call, amount)
-        account.charge(amount)
-        account.spent_total += amount
-        drawn = account.draw(amount)
-        entry = account.write("consumption", "deduct", -amount, call.now, drawn=drawn)
-        account.keys["deduct", key] = (asked, entry.version)
+        entry = _spend(call, amount)
+    finally:
+        # Refused or not: what was due, and what was overdue, stays worked.
         call.end()
-    except Refused:
-        call.end()
-        raise
+    account.keys["deduct", key] = (asked, entry.version)
     return _deducted(call, amount, entry.version, replayed=False)
+
+
+def _spend(call: Call, amount: int) -> Entry:
+    account = call.account
+    if call.is_behind:
+        raise Refused("BUSY")
+    secure(call, amount)
+    account.charge(amount)
+    account.spent_total += amount
+    drawn = account.draw(amount)
+    return account.write("consumption", "deduct", -amount, call.now, drawn=drawn)
 
 
 def _deducted(call: Call, amount: int, version: int, *, replayed: bool) -> Deducted:
