@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test fuzz prove lint typecheck build check bench generate requirements clean
+.PHONY: help install dev test fuzz prove mutants lint typecheck build check bench generate requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ test: $(INSTALLED) ## Run the whole suite (T=path and P='pytest options' narrow 
 fuzz: $(INSTALLED) ## Send rubbish to a server of its own (N=200000 requests, SEED=7)
 	@$(BIN)/python -m tests.fuzzing --requests $(or $(N),200000) --seed $(or $(SEED),7)
 
-prove: $(INSTALLED) ## Prove the promise (W=model one proof, N=1000000 how many, P='options')
+prove: $(INSTALLED) ## Prove the promise (W=crashes one proof, N=100 how many of it, P='options')
 	@$(BIN)/python -m tests.proof $(W) $(if $(N),--count $(N)) $(P)
+
+mutants: $(INSTALLED) ## Break the money functions on purpose (W='settle release', CHANGED=1 what changed and a sample)
+	@$(BIN)/python -m tests.proof.mutants $(W) $(if $(CHANGED),--changed) $(P)
 
 lint: $(INSTALLED) ## Check style and import contracts
 	@$(BIN)/ruff check .

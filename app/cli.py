@@ -1,5 +1,6 @@
 """The command `exchequer`."""
 
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
@@ -182,6 +183,23 @@ def audit(account: UUID | None, timeout: float) -> None:
     patient = _settings().model_copy(update={"database_command_seconds": timeout})
     if not _with_database(work, patient):
         sys.exit(1)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, metavar="[NAME]...", type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> None:
+    """Measure, each figure with its control: credits, edge, ...; without a NAME all of them.
+
+    Options go to the benchmarks; `exchequer bench -- --help` tells which there are.
+    """
+    root = Path(__file__).parents[1]
+    if not (root / "benchmarks" / "__main__.py").is_file():
+        raise click.ClickException(
+            f"there are no benchmarks in {root}: they are part of a checkout, not of an image;"
+            " clone the repository and run this there"
+        )
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    sys.exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603  # our own
 
 
 @main.command()

@@ -55,7 +55,7 @@ class Installation:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return what each process, its children included, has used so far."""
-        return {name: _cpu(pid) for name, pid in self.processes.items()}
+        return {name: family_seconds(pid) for name, pid in self.processes.items()}
 
 
 @asynccontextmanager
@@ -150,7 +150,7 @@ async def _until_ready(port: int) -> None:
             await asyncio.sleep(0.1)
 
 
-def _cpu(pid: int) -> float:
+def family_seconds(pid: int) -> float:
     """Return the CPU seconds of a process and all its children, those that ended included."""
     ticks = os.sysconf("SC_CLK_TCK")
     total = 0

@@ -1,9 +1,13 @@
 """Calls about credits in use: reservations, and charges without one."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 from uuid import UUID
 
-from app.credits.calls import Calls, granted
+from app.core.database import Database
+from app.credits.batches import Batches
+from app.credits.calls import Answered, Calls, Listener, granted
 from app.credits.rows import (
     Actor,
     Brought,
@@ -19,9 +23,23 @@ from app.credits.rows import (
     SettleRequest,
 )
 
+_Q = TypeVar("_Q")
+_A = TypeVar("_A", bound=Answered)
+
 
 class Reservations(Calls):
-    """Reserve, extend, settle, release, expire; deduct is reserve and settle in one."""
+    """Reserve, extend, settle, release, expire; deduct is reserve and settle in one.
+
+    Single requests of one account ride together while a call is on its way: see `Batches`.
+    Their answers carry the balance after all that rode along.
+    """
+
+    def __init__(self, database: Database, listener: Listener | None = None) -> None:
+        super().__init__(database, listener)
+        self._reserving = Batches(_with_balance(self.reserve_set))
+        self._extending = Batches(_with_balance(self.extend_set))
+        self._settling = Batches(_with_balance(self.settle_set))
+        self._releasing = Batches(_with_balance(self.release_set))
 
     # Reservations: sets for one account, decided in turn, one answer each.
 
@@ -59,19 +77,19 @@ class Reservations(Calls):
 
     async def reserve(self, account_id: UUID, request: ReserveRequest) -> Reserved:
         """Set credits aside, or refuse."""
-        return granted((await self.reserve_set(account_id, [request]))[0])
+        return granted(await self._reserving.ask(account_id, request))
 
     async def extend(self, account_id: UUID, request: ExtendRequest) -> Extended:
         """Raise a reservation, or refuse."""
-        return granted((await self.extend_set(account_id, [request]))[0])
+        return granted(await self._extending.ask(account_id, request))
 
     async def settle(self, account_id: UUID, request: SettleRequest) -> Settled:
         """Charge what was used, or refuse."""
-        return granted((await self.settle_set(account_id, [request]))[0])
+        return granted(await self._settling.ask(account_id, request))
 
     async def release(self, account_id: UUID, request: ReleaseRequest) -> Released:
         """Give reserved credits back, or refuse."""
-        return granted((await self.release_set(account_id, [request]))[0])
+        return granted(await self._releasing.ask(account_id, request))
 
     async def expire_reservations(self, account_id: UUID) -> Brought:
         """Expire reservations of an account that are past their time, at most 100."""
@@ -122,3 +140,15 @@ class Reservations(Calls):
             p_metadata=metadata,
         )
         return granted(row)
+
+
+def _with_balance(
+    send: Callable[[UUID, Sequence[_Q]], Awaitable[list[_A]]],
+) -> Callable[[UUID, Sequence[_Q]], Awaitable[list[_A]]]:
+    """Return a call that gives every answer of a set the balance, which the last one carries."""
+
+    async def sent(account_id: UUID, requests: Sequence[_Q]) -> list[_A]:
+        *others, last = await send(account_id, requests)
+        return [*(replace(row, balance=last.balance) for row in others), last]
+
+    return sent

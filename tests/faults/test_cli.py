@@ -23,8 +23,8 @@ from tests.support.accounts import CREDIT, Accounts
 
 EXCHEQUER = Path(sys.executable).with_name("exchequer")
 COMMANDS = (
-    "audit", "backfill-accounts", "dev", "export-schema", "migrate", "replay", "seed", "serve",
-    "worker",
+    "audit", "backfill-accounts", "bench", "dev", "export-schema", "migrate", "replay", "seed",
+    "serve", "worker",
 )  # fmt: skip
 
 
@@ -60,6 +60,24 @@ def test_every_command_explains_itself(command: str | None) -> None:
 
 def test_there_are_no_other_commands_to_explain() -> None:
     assert set(COMMANDS) == cli.main.commands.keys()
+
+
+def test_bench_runs_the_benchmarks_of_the_checkout() -> None:
+    told = subprocess.run(  # noqa: S603  # our own command
+        [EXCHEQUER, "bench", "no_such"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert told.returncode == 2
+    assert "there is no no_such" in told.stderr
+
+
+def test_bench_without_a_checkout_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "app" / "cli.py"))
+    told = CliRunner().invoke(cli.main, ["bench", "credits"])
+    assert told.exit_code == 1
+    assert told.output.startswith(f"Error: there are no benchmarks in {tmp_path}: ")
+    assert told.output.count("\n") == 1
 
 
 async def test_migrate_again_finds_nothing_to_do(servers: Servers, database_name: str) -> None:

@@ -44,6 +44,24 @@ async def test_month_that_turns_leaves_reservations_alone(
     assert await lapsed(admin, account) == 0
 
 
+async def test_what_stays_reserved_keeps_one_of_two_ended_grants_not_both(
+    credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open()
+    for number in (1, 2):
+        await top_up(credits, account, 5, f"g{number}", expires_at=NOW + number * HOUR)
+    await reserve(credits, account, 4, "stays")
+    goes = await reserve(credits, account, 4, "goes")
+    await clock.set(NOW + 3 * HOUR)
+    await credits.catch_up(account)
+    assert await left(admin, account) == [("lapsed", 5), ("lapsed", 3)]
+    # Four are still reserved: the older grant keeps them, the other has nothing to keep.
+    assert whole(await release(credits, account, goes)) == (0, 4, 0)
+    assert await left(admin, account) == [("lapsed", 4), ("closed", 0)]
+    assert await lapsed(admin, account) == 4
+
+
 @pytest.mark.parametrize(
     ("used", "available", "overage", "gone"),
     [

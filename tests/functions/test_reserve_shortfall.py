@@ -263,3 +263,13 @@ async def test_a_reserve_works_what_has_come_due_before_it_decides(
     assert (row.version_before, row.version) == (3, 7)
     assert figures(row.balance) == (0, 10 * CREDIT, 0)
     assert await versions(admin, account) == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_a_block_for_an_account_without_limit_pays_its_debt_as_well(
+    credits: Credits, accounts: Accounts
+) -> None:
+    account = await accounts.open(allowance=-1)
+    held = await credits.reserve(account, ReserveRequest("all", BLOCK))
+    await credits.settle(account, SettleRequest(held.reservation_id, BLOCK + BLOCK // 2))
+    row = await credits.reserve(account, ReserveRequest("more", 2 * BLOCK))
+    assert figures(row.balance) == (0, 2 * BLOCK, 0)

@@ -70,6 +70,21 @@ async def test_funding_that_ends_takes_nothing_back(
     assert figures((await credits.catch_up(account)).balance) == (0, 0, 0)
 
 
+async def test_a_change_that_waits_is_not_hurried_by_what_falls_due_before_it(
+    credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(allowance=100)
+    await credits.set_allowance(account, 10 * CREDIT, "less", takes_effect="period_end")
+    await credits.issue_grant(account, CREDIT, "promotional", "gift", expires_at=NOW + DAY)
+    await clock.set(NOW + 2 * DAY)
+    balance = (await credits.catch_up(account)).balance
+    assert (balance.period_grant, balance.monthly) == (100 * CREDIT, 100 * CREDIT)
+    await clock.set(PERIOD_END)
+    balance = (await credits.catch_up(account)).balance
+    assert (balance.period_grant, balance.monthly) == (10 * CREDIT, 10 * CREDIT)
+
+
 async def test_null_keeps_the_funding_and_infinity_ends_its_end(
     credits: Credits, accounts: Accounts, admin: Connection, database: Database, clock: Clock
 ) -> None:

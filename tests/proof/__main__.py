@@ -5,8 +5,14 @@ import subprocess
 import sys
 
 # What `--count` counts, and what a run does that is to be published.
-PROOFS: dict[str, tuple[str, int]] = {"model": ("operations against the model", 1_000_000)}
-FIRST = "model"
+PROOFS: dict[str, tuple[str, int]] = {
+    "model": ("operations against the model", 1_000_000),
+    "mutants": ("mutants", 1_000),
+    "tampering": ("tamperings", 1_000),
+    "crashes": ("rounds with a crash", 500),
+    "interleavings": ("schedules", 60_000),
+    "overspend": ("rounds, by turns over three ways in", 300),
+}
 
 
 def main() -> None:
@@ -14,16 +20,16 @@ def main() -> None:
     counted = "; ".join(f"{name}: {count:,} {what}" for name, (what, count) in PROOFS.items())
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"unless said: {counted}")
-    parser.add_argument("--count", type=int, help=f"of what is named, or else of the {FIRST}")
+    parser.add_argument("--count", type=int, help="of what is named")
     # What only one proof knows is for that one.
     chosen, rest = parser.parse_known_args()
     if unknown := sorted({*chosen.names} - {*PROOFS}):
         parser.error(f"there is no {', '.join(unknown)}")
+    if chosen.count is not None and not chosen.names:
+        parser.error("--count says how many of what is named: name it")
     failed = []
     for name in chosen.names or PROOFS:
-        count = PROOFS[name][1]
-        if chosen.count is not None and name in (chosen.names or [FIRST]):
-            count = chosen.count
+        count = PROOFS[name][1] if chosen.count is None else chosen.count
         print(f"── {name}", flush=True)  # noqa: T201  # read by a person at a terminal
         command = [sys.executable, "-m", f"tests.proof.{name}", "--count", str(count), *rest]
         if subprocess.run(command, check=False).returncode != 0:  # noqa: S603  # our own modules

@@ -1,4 +1,4 @@
-"""Why the lock is as it is: without it, the checks of this folder go red.
+"""Why the lock is as it is: without it, two get the same credits.
 
 Each test breaks `credits._lock` in its own database and puts it back.
 """
@@ -10,9 +10,8 @@ from typing import Final
 import pytest
 
 from app.core.refusals import Refusal
-from app.credits import Credits, ReserveRequest
+from app.credits import ReserveRequest
 from db.driver import Connection
-from tests.races.crowds import CALLERS, Crowd, let_in
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.races import Race, figures
 
@@ -97,15 +96,3 @@ async def test_two_get_the_same_credits_behind(
         await waiting
     assert refused.value.code == "INSUFFICIENT_CREDITS"
     assert figures(await accounts.balance(sound)) == (4 * CREDIT, 6 * CREDIT, 0)
-
-
-@pytest.mark.parametrize("lock", BROKEN)
-async def test_a_crowd_comes_in_without_credits_behind(
-    lock: str, credits: Credits, accounts: Accounts, admin: Connection
-) -> None:
-    accounts.broken_on_purpose = True
-    crowd = Crowd(places=CALLERS // 2, amount=CREDIT)
-    async with broken(admin, BROKEN[lock]):
-        with pytest.raises(AssertionError, match=r"^oversold by \d+"):
-            await let_in(crowd, credits, accounts)
-    await let_in(crowd, credits, accounts)

@@ -4,8 +4,23 @@ import pytest
 
 from app.core.refusals import Refusal
 from app.credits import ReserveRequest
+from db.driver import Connection
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.races import Race, figures
+
+
+async def test_who_only_refers_to_the_account_does_not_wait(
+    race: Race, accounts: Accounts, admin: Connection
+) -> None:
+    account = await accounts.open(10)
+    await race.hold(lambda a: a.credits.reserve(account, ReserveRequest("a", CREDIT)))
+    await admin.execute("set lock_timeout = '1s'")
+    await admin.execute(
+        "insert into credits.findings (account_id, kind, subject, created_at)"
+        " values ($1, 'of a test', 'account', core.clock())",
+        account,
+    )
+    await race.commit()
 
 
 async def test_of_two_reserves_that_do_not_both_fit_the_second_is_refused(

@@ -1,0 +1,119 @@
+"""Whether a reserve stays as quick with ten million ledger rows as it is with ten thousand.
+
+Two databases in one server: 1,000 accounts and 10,000 ledger rows, and 1,000,000 accounts and
+10,000,000 ledger rows, each account with three grants and with seven calls that were
+reserved, settled and recorded. One caller, a bare connection to each, an account at random each
+time; one reserve here, one there, and so on. The accounts' rows are those that the functions
+wrote for one of them, copied.
+
+    make bench B=large
+"""
+
+import argparse
+import os
+import random
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from app.core.telemetry import configure_logging
+from benchmarks.books import Books, account, copies, kept_in, prove, serving
+from benchmarks.callers import in_turn, reserver
+from benchmarks.figures import Figure, Round, kept, table, verdict
+from benchmarks.harness import RESULTS, keep, machine
+
+FIGURES = (Figure("large", "small", must=1.2, aim=1.05, at_most=True),)
+SETTLES = 7
+_AUDITED = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of it."""
+
+    small: int
+    large: int
+    rounds: int
+    samples: int
+    seed: int = 7
+
+
+FULL = Plan(small=1_000, large=1_000_000, rounds=7, samples=2_000)
+# To see that it works; its figures say nothing.
+QUICK = Plan(small=10, large=100, rounds=1, samples=20)
+
+
+async def measure(plan: Plan) -> tuple[list[Round], dict[str, Any]]:
+    """Load both, take the rounds, audit a few accounts of each."""
+    chance = random.Random(plan.seed)  # noqa: S311  # reproducible on purpose
+    async with (
+        serving() as server,
+        kept_in(server, "small") as small,
+        kept_in(server, "large") as large,
+    ):
+        began = time.monotonic()
+        accounts = {}
+        for books, count in ((small, plan.small), (large, plan.large)):
+            template = await account(books, "Template", settles=SETTLES)
+            accounts[books.name] = await copies(books, template, count)
+        loaded = {
+            "load_seconds": time.monotonic() - began,
+            **{books.name: await _sizes(books) for books in (small, large)},
+        }
+        print(loaded, flush=True)
+        rounds: list[Round] = []
+        async with small.connection() as one, large.connection() as other:
+            in_small, in_large = await reserver(one), await reserver(other)
+            for number in range(plan.rounds + 1):
+                waits = await in_turn(
+                    lambda: in_large(chance.choice(accounts["large"])),
+                    lambda: in_small(chance.choice(accounts["small"])),
+                    plan.samples,
+                )
+                # The first warms up.
+                if number:
+                    rounds.append({"large": waits[0], "small": waits[1]})
+        for books in (small, large):
+            await prove(books, chance.sample(accounts[books.name], min(_AUDITED, plan.small)))
+    return rounds, loaded
+
+
+async def _sizes(books: Books) -> dict[str, int]:
+    rows = await books.admin.fetchrow(
+        "select (select count(*) from credits.transactions) as ledger_rows,"
+        " (select count(*) from credits.accounts) as accounts,"
+        " pg_database_size(current_database()) as bytes"
+    )
+    return dict(rows or {})
+
+
+async def run(plan: Plan) -> dict[str, Any]:
+    """Measure, print; return the raw figures."""
+    before = machine()
+    rounds, loaded = await measure(plan)
+    print(table(FIGURES, rounds))
+    print(verdict(FIGURES, rounds))
+    raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
+    return {**raw, "loaded": loaded, "rounds": kept(rounds)}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="A smoke run; nothing is written.")
+    parser.add_argument("--accounts", type=int, help="Of the large database.")
+    parser.add_argument("--output", type=Path, default=RESULTS / "large.json")
+    arguments = parser.parse_args()
+    plan = QUICK if arguments.quick else FULL
+    plan = replace(plan, large=arguments.accounts or plan.large)
+    configure_logging("warning", json=False)
+    raw = uvloop.run(run(plan))
+    if not arguments.quick and not arguments.accounts:
+        keep(arguments.output, raw)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Reserves and settles in sets, straight to the SQL functions: what a batcher can reach at most.
+
+Each line reserves a set and then settles it, for less than was reserved, on a connection of its
+own. Requests cross the wire as they do from the application, answers come back whole.
+"""
+
+import itertools
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Self
+from uuid import UUID
+
+import asyncpg
+
+from app.credits import ReserveRequest, SettleRequest
+from benchmarks.books import Books
+from benchmarks.work import Work, repeat
+from db.driver import Connection
+
+LINES = 4
+SET = 256
+# The most accounts that one call takes.
+ACCOUNTS = 64
+RESERVED = 1_000
+SETTLED = 600
+_numbers = itertools.count()
+
+
+def reserve_request(amount: int = RESERVED) -> ReserveRequest:
+    """Return a request under a key that was never used."""
+    return ReserveRequest(
+        f"call-{next(_numbers):012d}", amount, feature="assistant", model="small-2026"
+    )
+
+
+def settle_request(reservation: UUID) -> SettleRequest:
+    """Return what a call used."""
+    return SettleRequest(
+        reservation, SETTLED, operation="chat", input_tokens=1_000, output_tokens=100
+    )
+
+
+class Line:
+    """A connection, and how a set is sent on it."""
+
+    def __init__(self, connection: Connection, *, takes_many: bool) -> None:
+        self._connection = connection
+        self._takes_many = takes_many
+
+    async def send(
+        self, function: str, accounts: Sequence[UUID], requests: Sequence[Any]
+    ) -> list[asyncpg.Record]:
+        """Send one set; request i is of account i. Return the answers in the same order."""
+        # Names of our own functions.
+        if len({*accounts}) == 1:
+            statement = f"select * from credits.{function}($1, $2)"  # noqa: S608
+            return await self._connection.fetch(statement, accounts[0], requests)
+        if self._takes_many:
+            statement = f"select * from credits.{function}_many($1, $2)"  # noqa: S608
+            rows = await self._connection.fetch(statement, accounts, requests)
+            return sorted(rows, key=lambda row: row["place"])
+        return [
+            row
+            for account, request in zip(accounts, requests, strict=True)
+            for row in await self.send(function, [account], [request])
+        ]
+
+    async def pairs(self, accounts: Sequence[UUID]) -> int:
+        """Reserve once for each of the accounts, settle all of it; return the operations."""
+        reserved = await self.send("reserve", accounts, [reserve_request() for _ in accounts])
+        _expect(reserved, "OK")
+        settled = await self.send(
+            "settle", accounts, [settle_request(row["reservation_id"]) for row in reserved]
+        )
+        _expect(settled, "OK")
+        return len(reserved) + len(settled)
+
+    async def reserves(self, account: UUID, amount: int, outcome: str) -> int:
+        """Only reserve, a whole set; every answer is the one that is expected."""
+        accounts = [account] * SET
+        rows = await self.send("reserve", accounts, [reserve_request(amount) for _ in accounts])
+        _expect(rows, outcome)
+        return len(rows)
+
+
+def _expect(rows: list[asyncpg.Record], outcome: str) -> None:
+    for row in rows:
+        if row["outcome"] != outcome or row["replayed"]:
+            raise RuntimeError(f"{row['outcome']} instead of {outcome}: {row['facts']}")
+
+
+class Sets:
+    """Lines to Postgres, and the loads that they carry."""
+
+    def __init__(self, books: Books, seed: int) -> None:
+        self._books = books
+        self._random = random.Random(seed)  # noqa: S311  # reproducible on purpose
+        self._stack = AsyncExitStack()
+        self._lines: list[Line] = []
+
+    async def __aenter__(self) -> Self:
+        takes_many = await self._books.admin.fetchval(
+            "select to_regproc('credits.reserve_many') is not null"
+        )
+        for _ in range(LINES):
+            connection = await self._stack.enter_async_context(self._books.connection())
+            self._lines.append(Line(connection, takes_many=takes_many))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def hot(self, account: UUID, seconds: float) -> Work:
+        """All sets are of one account."""
+        accounts = [account] * SET
+        steps = [partial(line.pairs, accounts) for line in self._lines]
+        return await repeat(self._books, steps, seconds)
+
+    async def spread(self, accounts: Sequence[UUID], seconds: float) -> Work:
+        """Each set is of as many accounts as one call takes, each time others."""
+        size = min(ACCOUNTS, len(accounts))
+
+        async def pairs(line: Line) -> int:
+            return await line.pairs(self._random.sample(accounts, size))
+
+        steps = [partial(pairs, line) for line in self._lines]
+        return await repeat(self._books, steps, seconds)
+
+    async def reserves(
+        self, account: UUID, seconds: float, amount: int = RESERVED, outcome: str = "OK"
+    ) -> Work:
+        """Only reserve, on one account."""
+        steps = [partial(line.reserves, account, amount, outcome) for line in self._lines]
+        return await repeat(self._books, steps, seconds)

@@ -1,0 +1,119 @@
+"""Whether one hot account is as quick after ten minutes as at first, and whether bloat is bounded.
+
+Sets of 256 reserves and their settles, without pause; nothing is vacuumed or analyzed but by
+autovacuum with its default settings. Each minute: throughput, sizes, dead rows.
+
+    make bench B=ten_minutes
+"""
+
+import argparse
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from app.core.telemetry import configure_logging
+from benchmarks.books import Books, account, opened, operations_of, prove
+from benchmarks.figures import TIMES
+from benchmarks.harness import RESULTS, keep, machine
+from benchmarks.plot import over_time
+from benchmarks.sets import Sets
+from benchmarks.work import Work
+
+MUST = 0.9
+_TABLES = ("accounts", "grants", "reservations", "transactions")
+_SLICES = 6
+
+
+async def measure(minutes: int, seconds: float) -> list[dict[str, Any]]:
+    """Load one account for so many minutes of six slices each; look at it after each."""
+    taken: list[dict[str, Any]] = []
+    async with opened() as books:
+        hot = await account(books, "Hot")
+        async with Sets(books, 0) as sets:
+            for _ in range(minutes):
+                slices = [await sets.hot(hot, seconds) for _ in range(_SLICES)]
+                taken.append({"slices": slices, "tables": await _tables(books)})
+                print(_line(len(taken), taken[-1]), flush=True)
+        acknowledged = sum(each.operations for minute in taken for each in minute["slices"])
+        there = await operations_of(books, [hot])
+        if there != acknowledged:
+            raise RuntimeError(f"{acknowledged} operations acknowledged, {there} are there")
+        await prove(books, [hot])
+        print(f"{there:,} operations are there; the account is audited, no finding")
+    return taken
+
+
+async def _tables(books: Books) -> dict[str, dict[str, int]]:
+    # A session that rests tells of all it did.
+    rows = await books.admin.fetch(
+        "select s.relname, pg_table_size(s.relid) as bytes, pg_indexes_size(s.relid) as indexes,"
+        " s.n_live_tup as live, s.n_dead_tup as dead, s.autovacuum_count as vacuums"
+        " from pg_stat_user_tables as s where s.schemaname = 'credits' and s.relname = any($1)",
+        _TABLES,
+    )
+    return {row["relname"]: dict(row.items()) for row in rows}
+
+
+def rate(slices: list[Work]) -> float:
+    """Return operations a second over slices."""
+    return sum(each.operations for each in slices) / sum(each.seconds for each in slices)
+
+
+def _line(number: int, minute: dict[str, Any]) -> str:
+    slices = minute["slices"]
+    cpu = sum(each.postgres_cpu for each in slices) / sum(each.operations for each in slices)
+    cells = [f"{number}", f"{rate(slices):,.0f}", f"{cpu * 1e6:.1f}"]
+    for name in _TABLES:
+        row = minute["tables"][name]
+        cells.append(
+            f"{row['bytes'] / 1024:,.0f} + {row['indexes'] / 1024:,.0f} KiB, {row['dead']:,} dead"
+        )
+    return "| " + " | ".join(cells) + " |"
+
+
+async def run(minutes: int, seconds: float) -> dict[str, Any]:
+    """Measure, print; return the raw figures."""
+    before = machine()
+    head = "| minute | per second | Postgres' CPU of one, µs | " + " | ".join(_TABLES) + " |"
+    print(head)
+    print("|---" * (head.count("|") - 1) + "|")
+    taken = await measure(minutes, seconds)
+    ratio = rate(taken[-1]["slices"]) / rate(taken[0]["slices"])
+    print(f"the last minute to the first: {TIMES}{ratio:.2f}, must be ≥ {MUST:g}")
+    return {
+        "machine": before,
+        "load_after": os.getloadavg(),
+        "ratio": ratio,
+        "minutes": [
+            {**minute, "slices": [asdict(each) for each in minute["slices"]]} for minute in taken
+        ],
+    }
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="A smoke run; nothing is written.")
+    parser.add_argument("--output", type=Path, default=RESULTS / "ten_minutes.json")
+    arguments = parser.parse_args()
+    configure_logging("warning", json=False)
+    seconds = 0.2 if arguments.quick else 60 / _SLICES
+    raw = uvloop.run(run(2 if arguments.quick else 10, seconds))
+    if arguments.quick:
+        return
+    keep(arguments.output, raw)
+    slices = [Work(**each) for minute in raw["minutes"] for each in minute["slices"]]
+    plotted = over_time(
+        [each.rate for each in slices],
+        seconds,
+        "One hot account for ten minutes",
+        "reserves and settles a second",
+    )
+    arguments.output.with_suffix(".svg").write_text(plotted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Rounds with one crash each: nothing acknowledged is lost, nothing happens twice."""

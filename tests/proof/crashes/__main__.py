@@ -1,0 +1,46 @@
+"""Play rounds with a crash each and print the verdict."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.proof.crashes.faults import drawn
+from tests.proof.crashes.installation import installed
+from tests.proof.crashes.rounds import Rounds
+from tests.proof.verdict import kept
+
+
+async def _play(numbers: range, seed: int, *, keep: bool) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        async with installed(Path(folder)) as installation:
+            rounds = Rounds(installation, seed)
+            for number in numbers:
+                started = time.monotonic()
+                truth = await rounds.play(number)
+                sys.stderr.write(
+                    f"round {number}: {drawn(seed, number)}, {time.monotonic() - started:.1f} s,"
+                    f" {len(truth.errors)} without an answer\n"
+                )
+            verdict = rounds.verdict()
+    return verdict.finish(kept("crashes") if keep else None)
+
+
+def main() -> None:
+    """Read what to play; end with 1 where anything was lost or doubled."""
+    parser = argparse.ArgumentParser(prog="python -m tests.proof.crashes", description=__doc__)
+    parser.add_argument("--count", type=int, default=25, help="how many rounds")
+    parser.add_argument("--seed", type=int, default=1, help="what all chance is made of")
+    parser.add_argument("--only", type=int, metavar="ROUND", help="play this round alone")
+    parser.add_argument("--keep", action="store_true", help="keep the result as published")
+    chosen = parser.parse_args()
+    numbers = range(1, chosen.count + 1)
+    if chosen.only is not None:
+        numbers = range(chosen.only, chosen.only + 1)
+    raise SystemExit(asyncio.run(_play(numbers, chosen.seed, keep=chosen.keep)))
+
+
+if __name__ == "__main__":
+    main()

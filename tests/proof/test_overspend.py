@@ -1,0 +1,120 @@
+"""The proof against overspend at the size of CI, and that it goes red on locks that are wrong."""
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from app.credits import Credits, ReserveRequest
+from db.apply import FUNCTIONS
+from db.driver import Connection
+from tests.conftest import Servers
+from tests.proof.ground import Ground
+from tests.proof.overspend.doors import Answer
+from tests.proof.overspend.judge import Judge, Told
+from tests.proof.overspend.rounds import CALLERS, ENTRIES, Entry, Round, round_of
+from tests.proof.overspend.run import prove
+from tests.races.test_broken_lock import BROKEN, READ
+from tests.support.accounts import CREDIT, Accounts
+
+ROUNDS: Final = 20
+SEED: Final = 20260131
+
+
+@pytest.fixture
+def ground(servers: Servers, template: str) -> Ground:
+    return Ground(servers, template)
+
+
+@pytest.mark.timeout(300)
+async def test_exactly_as_many_are_accepted_as_there_are_credits_for(
+    ground: Ground, record_property: Callable[[str, object], None]
+) -> None:
+    verdict = await prove(ground, (round_of(SEED, number) for number in range(ROUNDS)), SEED)
+    told = verdict.told()
+    record_property("figures", told)
+    assert verdict.is_proven, told
+    assert verdict.figures["requests to reserve"] >= ROUNDS * CALLERS
+
+
+@pytest.mark.parametrize("lock", BROKEN)
+async def test_it_goes_red_on(lock: str, ground: Ground) -> None:
+    text = (FUNCTIONS / "credits" / "_lock.sql").read_text(encoding="utf-8")
+    assert READ in text
+    # Through SQL: in one process, `Credits` may put callers in a row of its own.
+    crowd = Round(0, Entry.SQL, 500 * CREDIT, (CREDIT,) * CALLERS, 500)
+    verdict = await prove(
+        ground, [crowd], SEED, entries=[Entry.SQL], broken=text.replace(READ, BROKEN[lock])
+    )
+    found = {zero.what: zero.found for zero in verdict.zeros}
+    told = verdict.told()
+    assert found["accepted without credits for it"] > 0, told
+    assert found["places that were left or taken twice"] == 1, told
+    assert found["balances that are not exact"] == 1, told
+    assert found["versions missing or given twice"] > 0, told
+    assert found["findings of the audit"] > 0, told
+    assert not verdict.is_proven
+
+
+async def test_it_goes_red_on_two_processes_that_do_not_lock(ground: Ground) -> None:
+    text = (FUNCTIONS / "credits" / "_lock.sql").read_text(encoding="utf-8")
+    crowd = Round(2, Entry.HTTP, 200 * CREDIT, (CREDIT,) * 400, 200)
+    verdict = await prove(
+        ground,
+        [crowd],
+        SEED,
+        entries=[Entry.HTTP],
+        broken=text.replace(READ, BROKEN["no lock"]),
+    )
+    assert verdict.zeros[0].found > 0, verdict.told()
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (Answer(None, "INSUFFICIENT_CREDITS", 6 * CREDIT), "refused while there was room"),
+        (Answer(None, "INSUFFICIENT_CREDITS", CREDIT), "refused while there was room"),
+        (Answer(None, "INSUFFICIENT_CREDITS"), "refused while there was room"),
+        (Answer(None, "INTERNAL"), "faults"),
+    ],
+)
+async def test_a_wrong_no_is_seen(
+    answer: Answer, what: str, accounts: Accounts, admin: Connection, credits: Credits
+) -> None:
+    account = await accounts.open(10)
+    held = await credits.reserve(account, ReserveRequest("a", 4 * CREDIT))
+    yes = (4 * CREDIT, Answer(held.reservation_id))
+    done = Round(0, Entry.SQL, 10 * CREDIT, (4 * CREDIT, 7 * CREDIT), 1)
+
+    fair = Judge(SEED, admin, credits)
+    no = Answer(None, "INSUFFICIENT_CREDITS", 6 * CREDIT)
+    await fair.look(done, account, Told([yes, (7 * CREDIT, no)]))
+    assert [zero.found for zero in fair.zeros] == [0] * len(fair.zeros)
+
+    judge = Judge(SEED, admin, credits)
+    await judge.look(done, account, Told([yes, (6 * CREDIT, answer)]))
+    assert {zero.what: zero.found for zero in judge.zeros if zero.found} == {what: 1}
+
+
+async def test_a_yes_that_postgres_does_not_hold_is_seen(
+    accounts: Accounts, admin: Connection, credits: Credits
+) -> None:
+    account = await accounts.open(10)
+    judge = Judge(SEED, admin, credits)
+    done = Round(0, Entry.SQL, 10 * CREDIT, (CREDIT,), 1)
+    await judge.look(done, account, Told([(CREDIT, Answer(account))]))
+    assert {zero.what: zero.found for zero in judge.zeros if zero.found} == {
+        "answers that are not what Postgres holds": 1
+    }
+
+
+def test_every_way_sees_the_edges() -> None:
+    first = [round_of(SEED, number) for number in range(4 * len(ENTRIES))]
+    for entry in ENTRIES:
+        edges = [one.places for one in first if one.entry is entry]
+        assert edges == [0, CALLERS, 1, CALLERS - 1]
+    assert round_of(SEED, 17) == round_of(SEED, 17)
+    kinds = [round_of(SEED, number) for number in range(ROUNDS)]
+    assert any(one.is_returning for one in kinds)
+    assert any(len({*one.amounts}) > 1 for one in kinds)
+    assert any(one.set_size > 1 for one in kinds)
