@@ -95,14 +95,17 @@ def decide(
 Mark = tuple[dict[str, Any], list[tuple[Any, dict[str, Any]]]]
 
 
-def mark(account: Account) -> Mark:
-    """Remember an account as it stands."""
-    whole = {
+def mark(account: Account, *closed: Any) -> Mark:
+    """Remember an account as it stands, and of what is closed that which is named."""
+    parts = (*account.open_grants, *account.held, *closed)
+    return _values(account), [(part, _values(part)) for part in parts]
+
+
+def _values(thing: Any) -> dict[str, Any]:
+    return {
         name: value.copy() if isinstance(value, list | dict) else value
-        for name, value in vars(account).items()
+        for name, value in vars(thing).items()
     }
-    parts = [(part, vars(part).copy()) for part in (*account.open_grants, *account.held)]
-    return whole, parts
 
 
 def restore(account: Account, marked: Mark) -> None:
