@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.core.refusals import Refusal
 from app.credits import Credits, ExtendRequest, ReleaseRequest, ReserveRequest, SettleRequest
 from app.credits.rows import Extended
 from db.driver import Connection
@@ -329,3 +330,17 @@ async def test_an_unlimited_account_may_extend_beyond_its_block(
     assert (row.version_before, row.version) == (3, 5)
     assert figures(row.balance) == (10**15 - 4 * CREDIT, LARGEST, 0)
     assert await versions(admin, account) == [1, 2, 3, 4, 5]
+
+
+async def test_an_unlimited_account_is_granted_no_block_for_what_has_expired(
+    credits: Credits, accounts: Accounts, clock: Clock, admin: Connection
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(allowance=-1)
+    first = await opened(credits, account)
+    await clock.advance(timedelta(seconds=60))
+    with pytest.raises(Refusal) as refusal:
+        await credits.extend(account, ExtendRequest(first, LARGEST))
+    assert refusal.value.code == "RESERVATION_EXPIRED"
+    # The reservation's opening, and its end: nothing more.
+    assert await versions(admin, account) == [1, 2, 3, 4]

@@ -44,3 +44,38 @@ async def test_grants_that_begin_at_one_moment_begin_in_draw_down_order(
     await clock.set(NOW + timedelta(days=1))
     await credits.catch_up(account)
     assert [amount // CREDIT for _, amount, _ in await moves(admin, account)] == [10, 50, 60]
+
+
+async def test_of_grants_that_begin_at_one_moment_the_one_that_ends_first_pays_debt_first(
+    credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open(overdraft=10)
+    await credits.deduct(account, 3 * CREDIT, "into debt")
+    begins = NOW + timedelta(days=1)
+    for name, category, ends in (
+        ("endless", "promotional", None),
+        ("paid", "paid", begins + timedelta(days=1)),
+        ("promotional", "promotional", begins + timedelta(days=1)),
+    ):
+        await credits.issue_grant(
+            account,
+            5 * CREDIT,
+            "promotional",
+            name,
+            category=category,
+            effective_at=begins,
+            expires_at=ends,
+        )
+    await clock.set(begins)
+    await credits.catch_up(account)
+    rows = await admin.fetch(
+        "select idempotency_key, remaining from credits.grants where account_id = $1"
+        " order by version",
+        account,
+    )
+    assert [tuple(row) for row in rows] == [
+        ("promotional", 2 * CREDIT),
+        ("paid", 5 * CREDIT),
+        ("endless", 5 * CREDIT),
+    ]

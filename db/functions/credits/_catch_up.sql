@@ -40,7 +40,8 @@ begin
             where g.account_id = v_account.account_id
                 and g.state = 'scheduled'
                 and g.effective_at <= v_at
-            order by g.effective_at, g.priority, g.created_at, g.id
+            order by g.effective_at, g.priority, g.expires_at, g.category = 'paid', g.created_at,
+                g.id
             limit c_grants
         loop
             v_account := credits._activate(v_account, v_grant.id, v_grant.effective_at);

@@ -102,7 +102,9 @@ begin
                 from credits.reservations as r
                 where r.account_id = p_account_id and r.id = q.asked_id;
             end if;
-            if v_more > v_spendable and v_account.period_grant = -1 then
+            if v_more > v_spendable and v_account.period_grant = -1
+                and v_reservation.status = 'pending'
+            then
                 v_account := credits._replenish(v_account, v_more);
                 v_spendable := greatest(
                     0, v_account.available + v_account.overdraft_limit - v_account.overage

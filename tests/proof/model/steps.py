@@ -1,0 +1,105 @@
+"""One operation, played on the product and on the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from app.core.refusals import Refusal
+from app.credits import Credits
+from tests.proof.model import gives, terms, uses
+from tests.proof.model.account import Account
+from tests.proof.model.shapes import Grant, Refused, Reservation
+
+
+def _single(decide: Callable[..., Sequence[Any]]) -> Callable[..., Any]:
+    """Return what decides one request as `Credits` does: a row, or a refusal."""
+
+    def decided(account: Account, clock: datetime, request: Any) -> Any:
+        [row] = decide(account, clock, [request])
+        if row.outcome != "OK":
+            raise Refused(row.outcome, row.facts)
+        return row
+
+    return decided
+
+
+MODEL: dict[str, Callable[..., Any]] = {
+    "reserve": _single(uses.reserve),
+    "reserve_set": uses.reserve,
+    "extend": _single(uses.extend),
+    "extend_set": uses.extend,
+    "settle": _single(uses.settle),
+    "settle_set": uses.settle,
+    "release": _single(uses.release),
+    "release_set": uses.release,
+    "expire_reservations": uses.expire_reservations,
+    "catch_up": uses.catch_up,
+    "check_balance": uses.check_balance,
+    "deduct": uses.deduct,
+    "issue_grant": gives.issue_grant,
+    "void_grant": gives.void_grant,
+    "refund": gives.refund,
+    "adjust": gives.adjust,
+    "forgive_overage": gives.forgive_overage,
+    "set_allowance": terms.set_allowance,
+    "set_limits": terms.set_limits,
+}
+# Where the model's argument has another name: it takes the thing, not its id.
+_RENAMED = {"reservation": "reservation_id"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation by its method's name, with the model's grants and reservations in it."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    more: dict[str, Any] = field(default_factory=dict)
+
+    async def on_product(self, credits: Credits, account: Account) -> Any:
+        """Return the product's answer, or its refusal."""
+        more = {_RENAMED.get(name, name): _sent(value) for name, value in self.more.items()}
+        try:
+            return await getattr(credits, self.name)(account.id, *map(_sent, self.args), **more)
+        except Refusal as refusal:
+            return refusal
+
+    def on_model(self, account: Account, clock: datetime) -> Any:
+        """Return the model's answer, or its refusal."""
+        try:
+            return MODEL[self.name](account, clock, *self.args, **self.more)
+        except Refused as refusal:
+            return refusal
+
+    def told(self) -> str:
+        """Return it as one may type it."""
+        parts = [_written(arg) for arg in self.args]
+        parts += [f"{name}={_written(value)}" for name, value in self.more.items()]
+        return f"{self.name}({', '.join(parts)})"
+
+
+def _sent(value: Any) -> Any:
+    if isinstance(value, Grant | Reservation):
+        return value.id
+    if isinstance(value, list):
+        return [_sent(each) for each in value]
+    if hasattr(value, "_replace") and hasattr(value, "reservation_id"):
+        return value._replace(reservation_id=_sent(value.reservation_id))
+    return value
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Grant):
+        return f"grant#{value.order}"
+    if isinstance(value, Reservation):
+        return f"reservation@{value.opened_version}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if hasattr(value, "_asdict"):
+        said = {k: v for k, v in value._asdict().items() if v is not None}
+        inside = ", ".join(f"{k}={_written(v)}" for k, v in said.items())
+        return f"{type(value).__name__}({inside})"
+    if isinstance(value, str) and len(value) > 40:
+        return f"{value[0]!r} * {len(value)}"
+    return value.isoformat() if isinstance(value, datetime) else repr(value)

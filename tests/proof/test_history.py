@@ -1,0 +1,185 @@
+"""20,000 calls of many callers at once fit one order; a history that was forged does not."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from app.core.database import Database
+from app.core.refusals import Refusal
+from app.credits import Credits
+from app.credits.rows import Checked, Deducted
+from app.usage import Usage
+from db.driver import Connection
+from tests.proof.callers import ACCOUNTS, CALLERS, Callers
+from tests.proof.history import Told, check
+from tests.proof.model.account import Account
+from tests.proof.model.stored import compare_stored
+
+CALLS = 20_000
+SEED = 11
+# What so many at once must have met.
+OUTCOMES = frozenset(
+    (
+        "reserve OK",
+        "reserve INSUFFICIENT_CREDITS",
+        "reserve_set INSUFFICIENT_CREDITS",
+        "settle OK",
+        "settle RESERVATION_SETTLED",
+        "settle RESERVATION_RELEASED",
+        "release RESERVATION_SETTLED",
+        "extend OK",
+        "extend INSUFFICIENT_CREDITS",
+        "deduct OK",
+        "deduct INSUFFICIENT_CREDITS",
+        "refund OK",
+        "refund REFUND_EXCEEDS_SETTLED",
+        "void_grant OK",
+        "adjust INSUFFICIENT_CREDITS",
+        "check_balance OK",
+    )
+)
+
+
+def at_once(calls: Sequence[Told]) -> int:
+    """Return how many calls of one account were under way together, at most."""
+    most = 0
+    for account_id in {call.account_id for call in calls}:
+        mine = [call for call in calls if call.account_id == account_id]
+        under_way = 0
+        for _, step in sorted([(c.started, 1) for c in mine] + [(c.ended, -1) for c in mine]):
+            under_way += step
+            most = max(most, under_way)
+    return most
+
+
+@pytest.mark.timeout(300)
+async def test_what_many_callers_are_told_fits_one_order(
+    database: Database, admin: Connection, record_property: Callable[[str, object], None]
+) -> None:
+    callers = Callers(database, admin, SEED)
+    await callers.play(CALLS)
+    calls = callers.recorder.calls
+    together = at_once(calls)
+    record_property(
+        "figures",
+        f"history: {len(calls):,} calls of {CALLERS} callers on {ACCOUNTS} accounts,"
+        f" up to {together} at once on one; seed {SEED}",
+    )
+    assert check(calls, callers.accounts) == []
+    for account in callers.accounts:
+        await compare_stored(database, account, since=0)
+    assert await Credits(database).audit() == []
+    assert await Usage(database).audit() == []
+    assert together >= 8
+    assert set(callers.outcomes) >= OUTCOMES
+
+
+# Histories that were forged.
+
+Forge = Callable[[list[Told]], list[Told]]
+
+
+def _deducted(calls: Sequence[Told]) -> list[int]:
+    """Return the places of deductions that took credits of the first account."""
+    return [
+        place
+        for place, call in enumerate(calls)
+        if call.account_id == calls[0].account_id
+        and isinstance(call.answer, Deducted)
+        and not call.answer.replayed
+    ]
+
+
+def swap(calls: list[Told]) -> list[Told]:
+    """Two callers get each other's answers."""
+    one, *_, other = _deducted(calls)
+    first, second = calls[one], calls[other]
+    calls[one] = replace(first, answer=second.answer)
+    calls[other] = replace(second, answer=first.answer)
+    return calls
+
+
+def read_stale(calls: list[Told]) -> list[Told]:
+    """A balance is read that was no more when it was asked for."""
+    seen = [
+        (place, call)
+        for place, call in enumerate(calls)
+        if isinstance(call.answer, Checked) and call.account_id == calls[0].account_id
+    ]
+    (_, old), (place, late) = seen[0], seen[-1]
+    required = old.answer.required
+    calls[place] = replace(late, args=(required,), answer=old.answer)
+    return calls
+
+
+def lose(calls: list[Told]) -> list[Told]:
+    """A charge was told of, and the one after it did not know."""
+    one, other, *_ = _deducted(calls)
+    told = calls[one].answer
+    forgot = replace(calls[other].answer, version=told.version, version_before=told.version_before)
+    calls[other] = replace(calls[other], answer=replace(forgot, balance=told.balance))
+    return calls
+
+
+def refuse(calls: list[Told]) -> list[Told]:
+    """Who could spend is told that they cannot."""
+    call = calls[_deducted(calls)[-1]]
+    facts = {"required": 1, "spendable": 0, "shortfall": 1}
+    poor = Refusal("INSUFFICIENT_CREDITS", facts)
+    rich = next(
+        c for c in calls if isinstance(c.answer, Checked) and c.answer.balance.spendable > 10**6
+    )
+    return [
+        *calls,
+        replace(
+            call,
+            account_id=rich.account_id,
+            args=(1, "poor"),
+            more={},
+            clock=rich.clock,
+            started=rich.started,
+            ended=rich.ended,
+            answer=poor,
+        ),
+    ]
+
+
+def withhold(calls: list[Told]) -> list[Told]:
+    """Something was charged that nobody was told of."""
+    del calls[_deducted(calls)[1]]
+    return calls
+
+
+def lie(calls: list[Told]) -> list[Told]:
+    """A balance is told that is a micro-credit too high."""
+    place = _deducted(calls)[2]
+    answer = calls[place].answer
+    high = replace(answer.balance, available=answer.balance.available + 1)
+    calls[place] = replace(calls[place], answer=replace(answer, balance=high))
+    return calls
+
+
+FORGED: dict[Forge, str] = {
+    swap: "answer.",
+    read_stale: "told of before, but asked after",
+    lose: "is not what it was decided at",
+    refuse: "fits no version",
+    withhold: "is not what it was decided at",
+    lie: "answer.balance.available: expected",
+}
+
+
+@pytest.mark.parametrize("forge", FORGED, ids=lambda forge: forge.__name__)
+async def test_a_forged_history_is_found_out(
+    database: Database, admin: Connection, forge: Forge
+) -> None:
+    callers = Callers(database, admin, SEED)
+    await callers.play(1_200)
+    calls = callers.recorder.calls
+    fresh: list[Account] = copy.deepcopy(callers.accounts)
+    assert check(calls, callers.accounts) == []
+    wrongs = check(forge([*calls]), fresh)
+    assert wrongs
+    assert any(FORGED[forge] in wrong for wrong in wrongs), wrongs
