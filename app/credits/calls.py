@@ -1,7 +1,10 @@
 """What all calls of the credits domain share: counting, telling the feed, refusing."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from app.core.database import Database
 from app.core.refusals import Refusal
@@ -73,6 +76,41 @@ class Calls:
             changed = [answer for answer in rows if answer.outcome == "OK" and not answer.replayed]
             self._tell(rows[0].version_before, last.balance, changed)
         return rows
+
+    async def _decide_many(
+        self,
+        operation: str,
+        row: type[_A],
+        function: str,
+        /,
+        *,
+        p_account_ids: Sequence[UUID],
+        p_requests: Sequence[Any],
+    ) -> list[_A | None]:
+        """Call a function of many accounts: an answer for each request that was plain.
+
+        The answers of one account all carry its balance after the last of them.
+        """
+        rows = await self._call(
+            operation, row, function, p_account_ids=p_account_ids, p_requests=p_requests
+        )
+        answers: list[_A | None] = [None] * len(p_requests)
+        last: dict[UUID, _A] = {}
+        changed: dict[UUID, list[Answered]] = defaultdict(list)
+        for answer in rows:
+            _count(operation, _outcome(answer))
+            account_id = p_account_ids[answer.ordinal - 1]
+            last[account_id] = answer
+            changed[account_id].append(answer)
+        for answer in rows:
+            newest = last[p_account_ids[answer.ordinal - 1]]
+            answers[answer.ordinal - 1] = (
+                answer if answer is newest else replace(answer, balance=newest.balance)
+            )
+        for account_id, answer in last.items():
+            if answer.balance is not None:
+                self._tell(answer.version_before, answer.balance, changed[account_id])
+        return answers
 
     async def _move(self, operation: str, row: type[_M], function: str, **arguments: Any) -> _M:
         """Call a function of one request; it answers a row, or refuses."""

@@ -30,16 +30,16 @@ _A = TypeVar("_A", bound=Answered)
 class Reservations(Calls):
     """Reserve, extend, settle, release, expire; deduct is reserve and settle in one.
 
-    Single requests of one account ride together while a call is on its way: see `Batches`.
-    Their answers carry the balance after all that rode along.
+    Single requests ride together while a call is on its way: see `Batches`. Their answers
+    carry the account's balance after all that rode along.
     """
 
     def __init__(self, database: Database, listener: Listener | None = None) -> None:
         super().__init__(database, listener)
-        self._reserving = Batches(_with_balance(self.reserve_set))
+        self._reserving = Batches(_with_balance(self.reserve_set), self.reserve_many)
         self._extending = Batches(_with_balance(self.extend_set))
-        self._settling = Batches(_with_balance(self.settle_set))
-        self._releasing = Batches(_with_balance(self.release_set))
+        self._settling = Batches(_with_balance(self.settle_set), self.settle_many)
+        self._releasing = Batches(_with_balance(self.release_set), self.release_many)
 
     # Reservations: sets for one account, decided in turn, one answer each.
 
@@ -74,6 +74,47 @@ class Reservations(Calls):
         return await self._decide(
             "release", Released, "credits.release", p_account_id=account_id, p_requests=requests
         )
+
+    # The same for many accounts: request i is of account i. None is the answer for accounts
+    # that are locked, or of which something needs a second look: nothing was done there.
+
+    async def reserve_many(
+        self, account_ids: Sequence[UUID], requests: Sequence[ReserveRequest]
+    ) -> list[Reserved | None]:
+        """Set credits aside on accounts where all of it is plain."""
+        return await self._decide_many(
+            "reserve",
+            Reserved,
+            "credits.reserve_many",
+            p_account_ids=account_ids,
+            p_requests=requests,
+        )
+
+    async def settle_many(
+        self, account_ids: Sequence[UUID], requests: Sequence[SettleRequest]
+    ) -> list[Settled | None]:
+        """Charge what was used on accounts where all of it is plain."""
+        return await self._decide_many(
+            "settle",
+            Settled,
+            "credits.settle_many",
+            p_account_ids=account_ids,
+            p_requests=requests,
+        )
+
+    async def release_many(
+        self, account_ids: Sequence[UUID], requests: Sequence[ReleaseRequest]
+    ) -> list[Released | None]:
+        """Give reserved credits back on accounts where all of it is plain."""
+        return await self._decide_many(
+            "release",
+            Released,
+            "credits.release_many",
+            p_account_ids=account_ids,
+            p_requests=requests,
+        )
+
+    # Single requests.
 
     async def reserve(self, account_id: UUID, request: ReserveRequest) -> Reserved:
         """Set credits aside, or refuse."""

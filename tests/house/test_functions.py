@@ -112,7 +112,7 @@ def _calls() -> Iterator[Call]:
         where = str(path.relative_to(ROOT))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                named = node.func.attr in ("_move", "_decide")
+                named = node.func.attr in ("_move", "_decide", "_decide_many")
                 called = named or node.func.attr in ("call", "call_one")
                 if called and len(node.args) >= 2 + named:
                     row, function = node.args[named:][:2]
@@ -197,6 +197,12 @@ async def test_search_paths_are_pinned(functions: dict[str, Function]) -> None:
         "credits._unlimited_block",
         "credits._lifetime_limit",
         "credits._books_limit",
+        "credits._balance",
+        "credits._check_reserve",
+        "credits._figures",
+        "credits._level",
+        "credits._low_mark",
+        "credits._reserve_fingerprint",
     }
     loose = [
         name

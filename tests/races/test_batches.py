@@ -250,7 +250,7 @@ async def test_a_task_that_is_ended_leaves_nobody_waiting() -> None:
     await started.wait()
     waiting = asyncio.create_task(gathered.ask(UUID(int=1), "waiting"))
     await asyncio.sleep(0)
-    [lane] = gathered._lanes.values()
+    [lane] = gathered._own.values()
     assert lane.task is not None
     lane.task.cancel()
     for task in (sent, waiting):

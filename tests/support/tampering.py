@@ -194,7 +194,8 @@ async def open_books(servers: Servers, template: str) -> AsyncIterator[Books]:
         await database.close()
         books = Books(admin)
         await books.take_down_walls()
-        assert await admin.fetch(_AUDIT) == []
+        found = await admin.fetch(_AUDIT)
+        assert found == [], found
         try:
             yield books
         finally:

@@ -55,7 +55,7 @@ begin
     from unnest(p_ledger) as l
     where r.account_id = p_account_id and r.id = l.reservation_id;
 
-    perform usage.record(p_account_id, (
+    perform usage.record(array_fill(p_account_id, array[cardinality(p_ledger)]), (
         select array_agg(row(
             l.reservation_id, l.version, q.operation, l.feature, l.quality, l.model,
             l.price_version, q.input_tokens, q.output_tokens, q.usage_estimated,

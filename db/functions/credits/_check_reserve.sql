@@ -1,7 +1,7 @@
 -- credits._check_reserve: what is wrong with a request to reserve; null if nothing.
 create or replace function credits._check_reserve(p_key text, p_amount bigint, p_ttl_seconds int)
 returns jsonb
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp
+language sql immutable parallel safe
 as $$
     select case
         when p_amount is null or p_amount not between 1 and 1000000000000000000 then

@@ -19,12 +19,7 @@ as $$
 declare
     v_account credits.accounts;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'credits move only under read committed, not %',
-            current_setting('transaction_isolation')
-            using errcode = 'invalid_transaction_state';
-    end if;
-
+    perform credits._assert_read_committed();
     select a.* into v_account
     from credits.accounts as a
     where a.account_id = p_account_id

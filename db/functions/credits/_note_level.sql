@@ -4,6 +4,30 @@
 -- overdraft, not even the smallest charge is left. Reserved credits still count: they are
 -- upper bounds, most of which returns. Said once for each fall, in the outbox; who rises
 -- above a threshold is told again at the next fall. An unlimited account is always ample.
+
+create or replace function credits._low_mark(p_period_grant bigint, p_percent int)
+returns bigint
+language sql immutable parallel safe
+as $$
+    select case when p_period_grant > 0
+        then div(p_period_grant::numeric * p_percent, 100)::bigint else 0 end
+$$;
+
+create or replace function credits._level(
+    p_remaining bigint, p_period_grant bigint, p_percent int, p_overdraft_limit bigint,
+    p_minimum_charge bigint
+)
+returns text
+language sql immutable parallel safe
+as $$
+    select case
+        when p_period_grant = -1 then 'ample'
+        when p_remaining + p_overdraft_limit < p_minimum_charge then 'depleted'
+        when credits._low_mark(p_period_grant, p_percent) > greatest(0, p_remaining) then 'low'
+        else 'ample'
+    end
+$$;
+
 create or replace function credits._note_level(p_account credits.accounts, p_at timestamptz)
 returns credits.accounts
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -11,17 +35,11 @@ as $$
 declare
     v_account credits.accounts := p_account;
     v_remaining bigint := p_account.available + p_account.reserved - p_account.overage;
-    v_low bigint := 0;
+    v_low bigint := credits._low_mark(p_account.period_grant, p_account.low_balance_percent);
 begin
-    if p_account.period_grant > 0 then
-        v_low := div(p_account.period_grant::numeric * p_account.low_balance_percent, 100)::bigint;
-    end if;
-    v_account.level := case
-        when p_account.period_grant = -1 then 'ample'
-        when v_remaining + p_account.overdraft_limit < p_account.minimum_charge then 'depleted'
-        when v_low > 0 and v_remaining < v_low then 'low'
-        else 'ample'
-    end;
+    v_account.level := credits._level(
+        v_remaining, p_account.period_grant, p_account.low_balance_percent,
+        p_account.overdraft_limit, p_account.minimum_charge);
     if v_account.level = 'depleted' and p_account.level <> 'depleted' then
         perform events.emit(p_account.account_id, p_account.version, 'credits.depleted',
             jsonb_build_object('remaining', v_remaining), p_at);

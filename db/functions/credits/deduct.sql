@@ -33,6 +33,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
+set plan_cache_mode = 'force_generic_plan'
 as $$
 #variable_conflict use_column
 declare
@@ -145,7 +146,7 @@ begin
         (p_subject).related_type, (p_subject).related_id, (p_subject).related_name,
         (p_actor).kind, (p_actor).id, (p_actor).label, p_metadata, v_account.clock_at
     );
-    perform usage.record(p_account.account_id, array[row(
+    perform usage.record(array[p_account.account_id], array[row(
         null, v_account.version, (p_usage).operation,
         (p_subject).feature, (p_subject).quality,
         coalesce((p_usage).model, (p_subject).model), (p_subject).price_version,

@@ -25,6 +25,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
+set plan_cache_mode = 'force_generic_plan'
 as $$
 #variable_conflict use_column
 declare
@@ -74,9 +75,9 @@ begin
         amount := q.seen_amount;
         expires_at := q.seen_expires_at;
         version := q.seen_version;
-        v_fingerprint := sha256(convert_to(row(
+        v_fingerprint := credits._reserve_fingerprint(
             q.amount, q.ttl_seconds, q.feature, q.quality, q.model, q.price_version,
-            q.end_customer_ref, q.related_type, q.related_id, q.metadata)::text, 'UTF8'));
+            q.end_customer_ref, q.related_type, q.related_id, q.metadata);
 
         if q.has_twin and q.seen_id is null then
             -- A request of this very set may have taken the key a moment ago.

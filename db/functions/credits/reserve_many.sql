@@ -1,0 +1,132 @@
+-- credits.reserve_many: set credits aside on several accounts, where nothing speaks against it.
+--
+-- Takes up to 256 requests for up to 64 accounts; request i is of account i. An account is
+-- decided here if nobody holds it, nothing has come due on it, and its requests are valid
+-- and new, under keys of their own, and covered together by what is available: then each is
+-- granted, and all accounts are written by one statement. Of any other account nothing is
+-- written and no row is answered: send its requests to credits.reserve, which decides them
+-- one by one. The last row of an account carries its balance.
+--
+-- Rows are found by their keys whatever the planner believes about their number: the plan
+-- is made once, perhaps while the tables are empty.
+--
+-- locks     the accounts that nobody holds; waits for none
+-- refuses   nothing
+-- replays   nothing: a key that was used is for credits.reserve to answer
+-- ends in   credits.settle, credits.release or credits.expire_reservations
+create or replace function credits.reserve_many(
+    p_account_ids uuid[],
+    p_requests credits.reserve_request[]
+)
+returns table (
+    ordinal bigint, outcome text, facts jsonb, replayed boolean,
+    reservation_id uuid, status text, amount bigint, expires_at timestamptz,
+    version bigint, version_before bigint,
+    account_id uuid, balance_version bigint,
+    available bigint, reserved bigint, spendable bigint, overage bigint, overdraft_limit bigint,
+    granted bigint, monthly bigint, bonus bigint,
+    used_this_period bigint, remaining bigint, total bigint, usage_basis_points bigint,
+    period_grant bigint, period_start timestamptz, period_end timestamptz
+)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+    v_ids uuid[] := credits._lock_free(p_account_ids, cardinality(p_requests));
+begin
+    return query
+    with asked as (
+        select
+            u.*,
+            lag(u.idempotency_key) over (
+                partition by u.account_id order by u.idempotency_key
+            ) is not distinct from u.idempotency_key as is_twin
+        from unnest(p_account_ids, p_requests) with ordinality as u (
+            account_id, idempotency_key, amount, ttl_seconds, feature, quality, model,
+            price_version, end_customer_ref, related_type, related_id, related_name, actor,
+            metadata, ordinal
+        )
+        where u.account_id = any (v_ids)
+    ),
+    found as (
+        select
+            q.*,
+            a.version, a.available, a.reserved, a.overage, a.overdraft_limit,
+            a.monthly, a.bonus, a.spent_total - a.spent_at_period_start as used,
+            a.period_grant, a.period_start, a.period_end,
+            greatest(n.now, a.clock_at) as at,
+            not q.is_twin
+                and credits._check_reserve(q.idempotency_key, q.amount, q.ttl_seconds) is null
+                and a.next_due_at > greatest(n.now, a.clock_at)
+                and not exists (
+                    select from credits.reservations as r
+                    where r.account_id = q.account_id and r.idempotency_key = q.idempotency_key
+                ) as is_plain
+        from (select core.clock() as now offset 0) as n
+        cross join asked as q
+        join credits.accounts as a on a.account_id = q.account_id
+    ),
+    plain as materialized (
+        select p.*, p.held_sum::bigint as held, core.uuidv7() as id
+        from (
+            select
+                f.*,
+                row_number() over (partition by f.account_id order by f.ordinal) as place,
+                count(*) over whole as places,
+                sum(f.amount) over whole as held_sum,
+                bool_and(f.is_plain) over whole as are_plain
+            from found as f
+            window whole as (
+                partition by f.account_id order by f.ordinal
+                rows between unbounded preceding and unbounded following)
+        ) as p
+        where p.are_plain and p.held_sum <= p.available
+    ),
+    opened as (
+        insert into credits.reservations (
+            account_id, id, amount, requested_amount, requested_ttl_seconds, status,
+            idempotency_key, fingerprint, opened_at, expires_at, opened_version,
+            feature, quality, model, price_version, end_customer_ref,
+            related_type, related_id, related_name,
+            actor_kind, actor_id, actor_label, metadata
+        )
+        select
+            p.account_id, p.id, p.amount, p.amount, p.ttl_seconds, 'pending',
+            p.idempotency_key, credits._reserve_fingerprint(
+                p.amount, p.ttl_seconds, p.feature, p.quality, p.model, p.price_version,
+                p.end_customer_ref, p.related_type, p.related_id, p.metadata),
+            p.at, p.at + make_interval(secs => p.ttl_seconds), p.version + p.place,
+            p.feature, p.quality, p.model, p.price_version, p.end_customer_ref,
+            p.related_type, p.related_id, p.related_name,
+            (p.actor).kind, (p.actor).id, (p.actor).label, p.metadata
+        from plain as p
+    ),
+    moved as (
+        -- How full the account is does not change: what is reserved counts as its own.
+        update credits.accounts as a
+        set available = a.available - p.held,
+            reserved = a.reserved + p.held,
+            version = a.version + p.places,
+            clock_at = p.at
+        from plain as p
+        where p.place = p.places and a.account_id = p.account_id
+    )
+    select
+        p.ordinal, 'OK', null::jsonb, false,
+        p.id, 'pending', p.amount, p.at + make_interval(secs => p.ttl_seconds),
+        p.version + p.place, p.version,
+        b.*
+    from plain as p
+    left join lateral credits._figures(
+        p.account_id, p.version + p.places,
+        p.available - p.held, p.reserved + p.held,
+        p.overage, p.overdraft_limit, p.monthly, p.bonus, p.used,
+        p.period_grant, p.period_start, p.period_end
+    ) as b on p.place = p.places
+    order by p.ordinal;
+end
+$$;
+grant execute on function credits.reserve_many to exchequer_app;

@@ -1,0 +1,16 @@
+"""What settled calls used is kept for several accounts at once."""
+
+from pathlib import Path
+
+from db.migrations.script import execute_script
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+
+
+def downgrade() -> None:
+    """Nothing to undo: the functions of the older release are applied over these."""

@@ -1,0 +1,3 @@
+-- What settled calls used is kept for several accounts at once.
+
+drop function if exists usage.record(uuid, usage.settled_call[]);
