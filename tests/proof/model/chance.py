@@ -1,7 +1,7 @@
 """What is asked of an account: by chance, but near the edges, and again with the same keys."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -10,7 +10,7 @@ from uuid import UUID
 from app.credits import ExtendRequest, ReleaseRequest, ReserveRequest, SettleRequest
 from tests.proof.model.account import Account
 from tests.proof.model.shapes import CREDIT, LARGEST, Grant, Reservation
-from tests.proof.model.steps import Step
+from tests.proof.model.steps import MANY, Step
 from tests.proof.model.wrong import nonsense, other
 
 WEIGHTS = {
@@ -66,8 +66,11 @@ class Chance:
             [name] = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             choose: Callable[[datetime], Step | None] = getattr(self, f"_{name}")
             step = choose(now)
-            if step is not None:
-                return step
+            if step is None:
+                continue
+            if step.name in MANY:
+                step = replace(step, asks_many=self.random.random() < 0.5)
+            return step
 
     def _key(self) -> str:
         self.keys += 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.proof.model.account import Account
 from tests.proof.model.shapes import Entry, Refused
-from tests.proof.model.steps import Step
+from tests.proof.model.steps import MANY, Step
 
 # Every outcome an operation can have, and what must have come about between them.
 _OUTCOMES = {
@@ -73,6 +73,7 @@ _RULES = (
 )
 REQUIRED = frozenset(
     [f"{name} {outcome}" for name, all_of in _OUTCOMES.items() for outcome in all_of.split()]
+    + [f"{name} {which}" for name in MANY for which in ("is plain", "is not plain")]
     + [*_RULES]
 )
 

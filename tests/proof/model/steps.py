@@ -1,7 +1,7 @@
 """One operation, played on the product and on the model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,15 @@ MODEL: dict[str, Callable[..., Any]] = {
     "set_allowance": terms.set_allowance,
     "set_limits": terms.set_limits,
 }
+# What is first asked by the way of many accounts, half of the time; and what that is called.
+MANY = {
+    "reserve": "reserve_many",
+    "reserve_set": "reserve_many",
+    "settle": "settle_many",
+    "settle_set": "settle_many",
+    "release": "release_many",
+    "release_set": "release_many",
+}
 # Where the model's argument has another name: it takes the thing, not its id.
 _RENAMED = {"reservation": "reservation_id"}
 
@@ -56,6 +65,7 @@ class Step:
     name: str
     args: tuple[Any, ...] = ()
     more: dict[str, Any] = field(default_factory=dict)
+    asks_many: bool = False
 
     async def on_product(self, credits: Credits, account: Account) -> Any:
         """Return the product's answer, or its refusal."""
@@ -64,6 +74,24 @@ class Step:
             return await getattr(credits, self.name)(account.id, *map(_sent, self.args), **more)
         except Refusal as refusal:
             return refusal
+
+    async def on_many(self, credits: Credits, account: Account) -> Any:
+        """Return the answer of what decides only what is plain, or None."""
+        [asked] = self.args
+        requests = _sent(asked if isinstance(asked, list) else [asked])
+        decide = getattr(credits, MANY[self.name])
+        try:
+            answers = await decide([account.id] * len(requests), requests)
+        except Refusal as refusal:
+            return refusal
+        if None in answers:
+            # All of an account, or nothing.
+            assert set(answers) == {None}
+            return None
+        *others, last = answers
+        if not isinstance(asked, list):
+            return last
+        return [*(replace(answer, balance=None) for answer in others), last]
 
     def on_model(self, account: Account, clock: datetime) -> Any:
         """Return the model's answer, or its refusal."""
@@ -76,7 +104,8 @@ class Step:
         """Return it as one may type it."""
         parts = [_written(arg) for arg in self.args]
         parts += [f"{name}={_written(value)}" for name, value in self.more.items()]
-        return f"{self.name}({', '.join(parts)})"
+        first = f"{MANY[self.name]}, or " if self.asks_many else ""
+        return f"{first}{self.name}({', '.join(parts)})"
 
 
 def _sent(value: Any) -> Any:
