@@ -73,6 +73,21 @@ class Known:
             self.spendable = row.balance.spendable
 
 
+class Watched(Credits):
+    """Counts what was decided in one statement with requests of other accounts."""
+
+    def __init__(self, database: Database, outcomes: Counter[str]) -> None:
+        self._outcomes = outcomes
+        super().__init__(database)
+
+    async def _decide_many(self, operation: str, /, *args: Any, **more: Any) -> list[Any]:
+        answers = await super()._decide_many(operation, *args, **more)
+        if len({*more["p_account_ids"]}) > 1:
+            decided = sum(answer is not None for answer in answers)
+            self._outcomes[f"{operation} beside other accounts"] += decided
+        return answers
+
+
 class Callers:
     """Plays; `recorder.calls` is the history, `accounts` the models that it begins with."""
 
@@ -83,8 +98,8 @@ class Callers:
         self._random = Random(seed)
         self._known: list[Known] = []
         self._keys = 0
-        self.recorder = Recorder(Credits(database), BEGIN)
         self.outcomes: Counter[str] = Counter()
+        self.recorder = Recorder(Watched(database, self.outcomes), BEGIN)
 
     @property
     def accounts(self) -> list[Account]:
