@@ -20,12 +20,9 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from uuid import UUID
 
-import structlog
-
 from app.core.database import Unavailable
 from app.core.refusals import Refusal
-
-_logger = structlog.get_logger(__name__)
+from app.core.telemetry import log
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -235,7 +232,7 @@ async def _decide_many(
         return []
     except Exception as error:  # noqa: BLE001  # who asks alone is told
         # Whose fault it is shows account by account; keys make it safe to ask again.
-        _logger.info("credits of many accounts are asked alone", error=repr(error))
+        log.info("many_accounts_asked_alone", exc_info=error)
         return asked
     undecided = []
     for each, answer in zip(asked, answers, strict=True):
