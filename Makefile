@@ -32,7 +32,7 @@ test: $(INSTALLED) ## Run the whole suite (T=path and P='pytest options' narrow 
 fuzz: $(INSTALLED) ## Send rubbish to a server of its own (N=200000 requests, SEED=7)
 	@$(BIN)/python -m tests.fuzzing --requests $(or $(N),200000) --seed $(or $(SEED),7)
 
-prove: $(INSTALLED) ## Prove the promise (W=crashes one proof, N=100 how many of it, P='options')
+prove: $(INSTALLED) ## Prove the promise (N=1000000 operations against the model; W=crashes N=100 another proof, P='options')
 	@$(BIN)/python -m tests.proof $(W) $(if $(N),--count $(N)) $(P)
 
 mutants: $(INSTALLED) ## Break the money functions on purpose (W='settle release', CHANGED=1 what changed and a sample)

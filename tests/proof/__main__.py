@@ -20,15 +20,14 @@ def main() -> None:
     counted = "; ".join(f"{name}: {count:,} {what}" for name, (what, count) in PROOFS.items())
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"unless said: {counted}")
-    parser.add_argument("--count", type=int, help="of what is named")
+    parser.add_argument("--count", type=int, help="of what is named, or of operations: model")
     # What only one proof knows is for that one.
     chosen, rest = parser.parse_known_args()
     if unknown := sorted({*chosen.names} - {*PROOFS}):
         parser.error(f"there is no {', '.join(unknown)}")
-    if chosen.count is not None and not chosen.names:
-        parser.error("--count says how many of what is named: name it")
     failed = []
-    for name in chosen.names or PROOFS:
+    # How many of all would be a count of different things.
+    for name in chosen.names or (PROOFS if chosen.count is None else ["model"]):
         count = PROOFS[name][1] if chosen.count is None else chosen.count
         print(f"── {name}", flush=True)  # noqa: T201  # read by a person at a terminal
         command = [sys.executable, "-m", f"tests.proof.{name}", "--count", str(count), *rest]
