@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.credits import Credits, ReserveRequest
+from app.credits import Credits, ReleaseRequest, ReserveRequest
 from tests.functions.books import (
     LARGEST,
     NOW,
@@ -81,3 +81,22 @@ async def test_what_is_reserved_of_it_is_owed_once(credits: Credits, accounts: A
     rest = await credits.void_grant(account, given, "rest", missing_becomes_overage=True)
     assert parts(rest) == (40, 0, 40, 0)
     assert figures(rest.balance) == (0, 50 * CREDIT, 70 * CREDIT)
+
+
+async def test_nobody_owes_what_expired_after_another_grant_had_paid_for_it(
+    credits: Credits, accounts: Accounts, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open()
+    await top_up(credits, account, 60, "other", expires_at=NOW + HOUR / 2)
+    given = await top_up(credits, account, 100, "g", expires_at=NOW + HOUR)
+    held = await credits.reserve(account, ReserveRequest("all", 160 * CREDIT))
+    row = await credits.void_grant(
+        account, given, "some", amount=60 * CREDIT, missing_becomes_overage=True
+    )
+    assert parts(row) == (60, 0, 60, 0)
+    await credits.release(account, ReleaseRequest(held.reservation_id))
+    await clock.set(NOW + 2 * HOUR)
+    row = await credits.void_grant(account, given, "rest", missing_becomes_overage=True)
+    assert parts(row) == (40, 0, 0, 40)
+    assert figures(row.balance) == (0, 0, 0)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from app.core.refusals import Refusal
@@ -52,6 +52,15 @@ SCENES: Final = {
 
 Operation = Callable[[Credits, Stage], Awaitable[object]]
 
+
+async def _beside_others(credits: Credits, on: Stage, name: str, request: Any) -> object:
+    """Ask by the way of many accounts; what is not decided there goes on alone."""
+    answers = await getattr(credits, f"{name}_many")([on.account], [request])
+    if answers == [None]:
+        answers = await getattr(credits, f"{name}_set")(on.account, [request])
+    return answers
+
+
 OPERATIONS: Final[dict[str, Operation]] = {
     "reserve": lambda credits, on: credits.reserve_set(
         on.account, [ReserveRequest("race", 8 * CREDIT)]
@@ -63,6 +72,15 @@ OPERATIONS: Final[dict[str, Operation]] = {
         on.account, [SettleRequest(on.open, 13 * CREDIT)]
     ),
     "release": lambda credits, on: credits.release_set(on.account, [ReleaseRequest(on.open)]),
+    "reserve beside others": lambda credits, on: _beside_others(
+        credits, on, "reserve", ReserveRequest("race", 8 * CREDIT)
+    ),
+    "settle beside others": lambda credits, on: _beside_others(
+        credits, on, "settle", SettleRequest(on.open, 7 * CREDIT)
+    ),
+    "release beside others": lambda credits, on: _beside_others(
+        credits, on, "release", ReleaseRequest(on.open)
+    ),
     "expire": lambda credits, on: credits.expire_reservations(on.account),
     "deduct": lambda credits, on: credits.deduct(on.account, 6 * CREDIT, "race"),
     "grant": lambda credits, on: credits.issue_grant(on.account, 5 * CREDIT, "promotional", "race"),

@@ -35,8 +35,9 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
-    v_ids uuid[] := credits._lock_free(p_account_ids, cardinality(p_requests));
+    v_ids uuid[];
 begin
+    v_ids := credits._lock_free(p_account_ids, cardinality(p_requests));
     return query
     with asked as (
         select

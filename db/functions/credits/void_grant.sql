@@ -148,10 +148,11 @@ begin
 
     v_void.overage_added := 0;
     if p_missing_becomes_overage and p_grant.state <> 'scheduled' then
-        select least(
+        -- Other grants may have paid for what then expired of this one.
+        select greatest(0, least(
             v_void.requested - v_void.taken,
             p_grant.amount - p_grant.forfeited - v_void.taken
-                - coalesce(sum(v.overage_added), 0))::bigint
+                - coalesce(sum(v.overage_added), 0)))::bigint
         into v_void.overage_added
         from credits.grant_voids as v
         where v.account_id = p_grant.account_id and v.grant_id = p_grant.id;

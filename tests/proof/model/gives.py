@@ -110,7 +110,7 @@ def void_grant(
             account.take(given, taken, "void", "void_grant", call.now)
         missing, owed = wanted - taken, 0
         if missing_becomes_overage or account.policy.clawback_creates_overage:
-            owed = min(missing, given.amount - given.forfeited - given.owed)
+            owed = max(0, min(missing, given.amount - given.forfeited - given.owed))
         if owed:
             _claw_back(call, given, owed)
         given.voided += wanted
