@@ -20,7 +20,7 @@ from uuid import UUID
 import uvloop
 
 from app.core.telemetry import configure_logging
-from benchmarks import pgbench
+from benchmarks import pgbench, report
 from benchmarks.books import ENOUGH, Books, account, copies, opened, operations_of, prove
 from benchmarks.callers import alone, concurrent
 from benchmarks.figures import Figure, Round, Taken, kept, table, verdict
@@ -160,10 +160,11 @@ async def run(plan: Plan) -> tuple[dict[str, Any], list[Round]]:
         bench = Bench(books, plan)
         await bench.prepare()
         rounds = await bench.rounds()
-    print(table(FIGURES, rounds))
+    told = table(FIGURES, rounds)
+    print(told)
     print(verdict(FIGURES, rounds))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
-    return {**raw, "rounds": kept(rounds)}, rounds
+    return {**raw, "table": told, "rounds": kept(rounds)}, rounds
 
 
 async def look(plan: Plan) -> str:
@@ -198,6 +199,7 @@ def main() -> None:
         keep(arguments.output, raw)
         plotted = ratios(FIGURES, rounds, "Reserves and settles, against bare updates")
         arguments.output.with_suffix(".svg").write_text(plotted, encoding="utf-8")
+        report.write()
 
 
 if __name__ == "__main__":

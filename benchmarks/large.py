@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from app.core.telemetry import configure_logging
+from benchmarks import report
 from benchmarks.books import Books, account, copies, kept_in, prove, serving
 from benchmarks.callers import in_turn, reserver
 from benchmarks.figures import Figure, Round, kept, table, verdict
@@ -94,10 +95,11 @@ async def run(plan: Plan) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
     before = machine()
     rounds, loaded = await measure(plan)
-    print(table(FIGURES, rounds))
+    told = table(FIGURES, rounds)
+    print(told)
     print(verdict(FIGURES, rounds))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
-    return {**raw, "loaded": loaded, "rounds": kept(rounds)}
+    return {**raw, "loaded": loaded, "table": told, "rounds": kept(rounds)}
 
 
 def main() -> None:
@@ -113,6 +115,7 @@ def main() -> None:
     raw = uvloop.run(run(plan))
     if not arguments.quick and not arguments.accounts:
         keep(arguments.output, raw)
+        report.write()
 
 
 if __name__ == "__main__":

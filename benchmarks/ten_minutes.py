@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 
 from app.core.telemetry import configure_logging
+from benchmarks import report
 from benchmarks.books import Books, account, opened, operations_of, prove
 from benchmarks.figures import TIMES
 from benchmarks.harness import RESULTS, keep, machine
@@ -78,15 +79,18 @@ async def run(minutes: int, seconds: float) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
     before = machine()
     head = "| minute | per second | Postgres' CPU of one, µs | " + " | ".join(_TABLES) + " |"
-    print(head)
-    print("|---" * (head.count("|") - 1) + "|")
+    lines = [head, "|---" * (head.count("|") - 1) + "|"]
+    print("\n".join(lines))
     taken = await measure(minutes, seconds)
+    lines += [_line(number, minute) for number, minute in enumerate(taken, 1)]
     ratio = rate(taken[-1]["slices"]) / rate(taken[0]["slices"])
-    print(f"the last minute to the first: {TIMES}{ratio:.2f}, must be ≥ {MUST:g}")
+    lines += ["", f"The last minute to the first: {TIMES}{ratio:.2f}, must be ≥ {MUST:g}."]
+    print(lines[-1])
     return {
         "machine": before,
         "load_after": os.getloadavg(),
         "ratio": ratio,
+        "table": "\n".join(lines),
         "minutes": [
             {**minute, "slices": [asdict(each) for each in minute["slices"]]} for minute in taken
         ],
@@ -105,6 +109,7 @@ def main() -> None:
     if arguments.quick:
         return
     keep(arguments.output, raw)
+    report.write()
     slices = [Work(**each) for minute in raw["minutes"] for each in minute["slices"]]
     plotted = over_time(
         [each.rate for each in slices],

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.harness import RESULTS, machine
 
 _EXAMPLES = 5
@@ -64,6 +65,7 @@ class Verdict:
             raw = {"machine": machine(), **asdict(self)}
             del raw["began"]
             keep.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+            report.write()
         return 0 if self.is_proven else 1
 
 
