@@ -102,7 +102,7 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         pushes_per_second=settings.feed_pushes_per_second,
         resync_seconds=settings.feed_resync_seconds,
     )
-    credits = Credits(database, feed)
+    credits = Credits(database, feed, shared_lanes=settings.credit_lanes)
     reads = CreditReads(database)
     admin_key = settings.bootstrap_admin_key
     identity = Identity(

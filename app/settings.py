@@ -75,6 +75,13 @@ class Settings(BaseSettings):
     database_acquire_seconds: float = Field(5, gt=0, le=60, description="To wait for a free one.")
     database_command_seconds: float = Field(10, gt=0, le=60, description="For one statement.")
     database_idle_seconds: float = Field(30, gt=0, le=3600, description="Idle ones close after.")
+    credit_lanes: int = Field(
+        2,
+        ge=0,
+        le=16,
+        description="Calls under way that decide for many accounts at once, of each operation."
+        " 0: each call is of one account, as a database distributed by account needs it.",
+    )
     startup_wait_seconds: float = Field(
         60, ge=0, le=600, description="How long to wait at start for Postgres, with back-off."
     )

@@ -94,12 +94,16 @@ class Batches(Generic[Request, Answer]):
     """One operation's requests, gathered."""
 
     def __init__(
-        self, send: Send[Request, Answer], send_many: SendMany[Request, Answer] | None = None
+        self,
+        send: Send[Request, Answer],
+        send_many: SendMany[Request, Answer] | None = None,
+        *,
+        shared_lanes: int = SHARED_LANES,
     ) -> None:
         self._send = send
-        self._send_many = send_many
+        self._send_many = send_many if shared_lanes else None
         self._own: dict[UUID, _Lane[Request, Answer]] = {}
-        self._shared: list[_Lane[Request, Answer]] = [_Lane() for _ in range(SHARED_LANES)]
+        self._shared: list[_Lane[Request, Answer]] = [_Lane() for _ in range(shared_lanes)]
 
     @property
     def lanes(self) -> int:

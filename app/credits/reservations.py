@@ -6,7 +6,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from app.core.database import Database
-from app.credits.batches import Batches
+from app.credits.batches import SHARED_LANES, Batches
 from app.credits.calls import Answered, Calls, Listener, granted
 from app.credits.rows import (
     Actor,
@@ -34,12 +34,24 @@ class Reservations(Calls):
     carry the account's balance after all that rode along.
     """
 
-    def __init__(self, database: Database, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        listener: Listener | None = None,
+        *,
+        shared_lanes: int = SHARED_LANES,
+    ) -> None:
         super().__init__(database, listener)
-        self._reserving = Batches(_with_balance(self.reserve_set), self.reserve_many)
+        self._reserving = Batches(
+            _with_balance(self.reserve_set), self.reserve_many, shared_lanes=shared_lanes
+        )
         self._extending = Batches(_with_balance(self.extend_set))
-        self._settling = Batches(_with_balance(self.settle_set), self.settle_many)
-        self._releasing = Batches(_with_balance(self.release_set), self.release_many)
+        self._settling = Batches(
+            _with_balance(self.settle_set), self.settle_many, shared_lanes=shared_lanes
+        )
+        self._releasing = Batches(
+            _with_balance(self.release_set), self.release_many, shared_lanes=shared_lanes
+        )
 
     # Reservations: sets for one account, decided in turn, one answer each.
 
