@@ -7,11 +7,11 @@ from tests.proof.tampering import prove
 
 # The part of credits.audit that proves the ledger, looking away.
 LOOKS_AWAY = """
-create or replace function credits._audit_ledger(p_account_id uuid)
+create or replace function credits._audit_ledger(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language sql stable
 as $$ select null::uuid, '', '', '', '' where false $$;
-create or replace function credits._audit_versions(p_account_id uuid)
+create or replace function credits._audit_versions(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language sql stable
 as $$ select null::uuid, '', '', '', '' where false $$;
