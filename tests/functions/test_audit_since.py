@@ -16,7 +16,7 @@ from tests.support.clock import Clock
 from tests.support.history import History
 from tests.support.marks import Marking, audited_since
 
-WALKS = 12
+WALKS = 8
 
 
 async def marks(admin: Connection) -> dict[UUID, Record]:
@@ -24,12 +24,26 @@ async def marks(admin: Connection) -> dict[UUID, Record]:
     return {row["account_id"]: row for row in rows}
 
 
-@pytest.mark.parametrize("calls", [3, 12, 1_000])
+# Where a mark says that newer ids begin: a minute before, just then, and never.
+FIRST_IDS = {
+    "early": "first_id",
+    "then": "core.uuidv7()",
+    "never": "'ffffffff-ffff-7fff-bfff-ffffffffffff'",
+}
+
+
+@pytest.mark.parametrize("first_id", FIRST_IDS)
+@pytest.mark.parametrize("calls", [3, 1_000])
 async def test_books_marked_along_the_way_are_clean(
-    database: Database, accounts: Accounts, clock: Clock, calls: int
+    database: Database,
+    accounts: Accounts,
+    clock: Clock,
+    admin: Connection,
+    calls: int,
+    first_id: str,
 ) -> None:
-    chance = Random(f"marks {calls}")
-    credits = Marking(database, chance, calls)
+    chance = Random(f"marks {calls} {first_id}")
+    credits = Marking(database, admin, chance, calls, FIRST_IDS[first_id])
     await History(credits, accounts, clock).write()
     for _ in range(WALKS):
         account = await accounts.open(30, allowance=40, overdraft=10, rollover_cap=15 * CREDIT)

@@ -7,6 +7,7 @@ from uuid import UUID
 from app.core.audit import Finding
 from app.core.database import Database
 from app.credits import Credits
+from db.driver import Connection
 
 _R = TypeVar("_R")
 
@@ -21,10 +22,20 @@ class Marking(Credits):
     more: what comes then is what the next audit has to read.
     """
 
-    def __init__(self, database: Database, chance: Random, calls: int = CALLS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        admin: Connection,
+        chance: Random,
+        calls: int = CALLS,
+        first_id: str = "first_id",
+    ) -> None:
+        """`first_id` is where marks say that newer ids begin, in SQL."""
         super().__init__(database)
+        self._admin = admin
         self._chance = chance
         self._calls = calls
+        self._first_id = first_id
         self._left: dict[UUID, int] = {}
         self.audits = 0
 
@@ -43,6 +54,11 @@ class Marking(Credits):
         if self._chance.random() < 0.5:
             found = await self.audit_and_mark(account_id, account_id, since_last=True)
             assert found == [], found
+            await self._admin.execute(
+                f"update credits.audit_marks set first_id = {self._first_id}"  # noqa: S608
+                " where account_id = $1",
+                account_id,
+            )
             self.audits += 1
 
 

@@ -47,8 +47,8 @@ as $$
     )::credits.audit_marks
 $$;
 
--- To the reservations that were open at the mark come the older ones of which newer rows
--- tell. Those made since are found by their ids, which are of the server's clock. Where the
+-- To the reservations that were open at the mark come those that were opened before it and of
+-- which newer rows tell. Later ones are found by their ids, of the server's clock. Where the
 -- versions since the mark are not all found so, all the account's reservations are looked
 -- through: one had expired and was settled for nothing, a clock was put back, a row is gone.
 create or replace function credits._audit_from_older(
@@ -74,6 +74,13 @@ begin
         where e.account_id = p_mark.account_id
             and e.version > p_mark.version
             and e.reservation_id < p_mark.first_id
+        union
+        select r.id
+        from credits.reservations as r
+        where r.account_id = p_mark.account_id
+            and r.id >= p_mark.first_id
+            and r.opened_version <= p_mark.version
+            and greatest(r.closed_version, r.settled_version) > p_mark.version
     );
     if p_version - p_mark.version::numeric > (
         select count(distinct f.version)
