@@ -53,3 +53,20 @@ begin
     where f.holds is not true;
 end
 $$;
+
+-- A mark that has no account any more, or more than one, is all that is left to tell of it.
+create or replace function credits._audit_marked_accounts(p_first uuid, p_last uuid)
+returns table (account_id uuid, invariant text, subject text, expected text, actual text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+    select k.account_id, 'mark', 'account', 'one account', count(a.account_id)::text
+    from credits.audit_marks as k
+    left join credits.accounts as a on a.account_id = k.account_id
+    where k.account_id between p_first and p_last
+    group by k.account_id
+    having count(a.account_id) <> 1;
+end
+$$;

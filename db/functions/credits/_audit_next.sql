@@ -4,7 +4,7 @@
 -- may be half written.
 create or replace function credits._audit_next(p_marks credits.audit_marks[])
 returns setof credits.audit_marks
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable strict set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare

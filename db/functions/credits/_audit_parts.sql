@@ -1,10 +1,11 @@
 -- credits._audit_parts: every part of the audit, over some accounts.
 --
 -- From their first row on, or from their marks. Planned anew each time: one account is a
--- matter of indexes, all of them are scans.
+-- matter of indexes, all of them are scans. Strict: where there is nothing to audit, nothing
+-- is planned or read.
 create or replace function credits._audit_parts(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable strict set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_custom_plan' set work_mem = '64MB'
 as $$
 begin

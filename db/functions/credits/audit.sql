@@ -19,6 +19,8 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 as $$
 #variable_conflict use_column
 declare
+    v_first uuid := coalesce(p_account_id, '00000000-0000-0000-0000-000000000000');
+    v_last uuid := coalesce(p_account_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
     v_page record;
 begin
     for v_page in select p.first, p.last from credits._audit_pages(p_account_id) as p loop
@@ -29,11 +31,13 @@ begin
             order by p.account_id, p.invariant, p.subject;
     end loop;
     return query
-        select o.account_id, o.invariant, o.subject, o.expected, o.actual
-        from credits._audit_orphans(
-            coalesce(p_account_id, '00000000-0000-0000-0000-000000000000'),
-            coalesce(p_account_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')) as o
-        order by o.account_id, o.subject;
+        select f.account_id, f.invariant, f.subject, f.expected, f.actual
+        from (
+            select o.* from credits._audit_orphans(v_first, v_last) as o
+            union all
+            select k.* from credits._audit_marked_accounts(v_first, v_last) as k
+        ) as f
+        order by f.account_id, f.invariant, f.subject;
 end
 $$;
 grant execute on function credits.audit to exchequer_app;

@@ -33,6 +33,9 @@ begin
         from begun as b
         cross join lateral usage._audit_records(b.marks) as u
         union all
+        select k.*
+        from credits._audit_marked_accounts(p_first, p_last) as k
+        union all
         select o.*
         from credits._audit_orphans(p_first, p_last) as o
         where not p_since_last

@@ -4,7 +4,7 @@
 -- missing so, all of the account's are looked through.
 create or replace function usage._audit_records(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable strict set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_custom_plan' set work_mem = '64MB'
 as $$
 #variable_conflict use_column
