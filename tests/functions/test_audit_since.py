@@ -34,7 +34,7 @@ async def marks(admin: Connection) -> dict[UUID, Record]:
     return {row["account_id"]: row for row in rows}
 
 
-# Where a mark says that newer ids begin: a minute before, just then, and never.
+# Where a mark says that newer ids begin: some seconds before, just then, and never.
 FIRST_IDS = {
     "early": "first_id",
     "then": "core.uuidv7()",

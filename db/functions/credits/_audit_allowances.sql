@@ -115,9 +115,7 @@ begin
             from unnest(p_marks) as m
             union all
             select t.account_id, t.created_at, -t.amount
-            from unnest(p_marks) as m
-            join credits.transactions as t
-                on t.account_id = m.account_id and t.version > m.version
+            from credits._audit_read_ledger(p_marks) as t
             join credits.grants as g on g.account_id = t.account_id and g.id = t.grant_id
             where t.operation = 'expire_grant' and g.pool = 'monthly'
         ) as t
@@ -257,9 +255,7 @@ begin
             and g.version is not null
         union all
         select t.account_id, t.version, g.effective_at, t.amount
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         join credits.grants as g on g.account_id = t.account_id and g.id = t.grant_id
         where t.type = 'plan_change'
             and t.amount < 0

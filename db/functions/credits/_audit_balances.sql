@@ -11,8 +11,13 @@ begin
     with held as (
         select r.account_id, sum(r.amount) as amount
         from unnest(p_marks) as m
-        join credits.reservations as r on r.account_id = m.account_id
-        where r.status = 'pending'
+        cross join lateral (
+            select r.account_id, r.amount
+            from credits.reservations as r
+            where r.account_id = m.account_id and r.status = 'pending'
+            -- Account by account: see credits._audit_read_ledger.
+            offset 0
+        ) as r
         group by r.account_id
     ),
     given as (
@@ -49,9 +54,7 @@ begin
                 as clawed_back,
             -sum(t.amount) filter (where t.type = 'consumption' and t.version < p.version)
                 as spent_before_period
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         left join rolled as p on p.account_id = t.account_id
         group by t.account_id
     ),

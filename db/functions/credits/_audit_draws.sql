@@ -14,9 +14,7 @@ begin
             sum(d.amount) filter (where t.amount < 0
                 and (t.type in ('expiration', 'plan_change', 'admin_adjustment')
                     or v.grant_id is not null)) as forfeited
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         cross join lateral unnest(t.drawn_grant_ids, t.drawn_amounts) as d (grant_id, amount)
         left join credits.grant_voids as v
             on t.type = 'void' and v.account_id = t.account_id and v.grant_id = t.grant_id
@@ -76,9 +74,7 @@ begin
     with drawn as (
         select t.account_id, t.version, t.type, t.created_at, t.reservation_id,
             d.grant_id, d.amount, g.version as given_version, g.effective_at, g.expires_at
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         cross join lateral unnest(t.drawn_grant_ids, t.drawn_amounts) as d (grant_id, amount)
         join credits.grants as g on g.account_id = t.account_id and g.id = d.grant_id
         where (
@@ -98,8 +94,13 @@ begin
         format('%s of %s at %s%s', d.type, d.amount, d.created_at,
             ', reserved at ' || r.opened_at)
     from drawn as d
-    left join credits.reservations as r
-        on r.account_id = d.account_id and r.id = d.reservation_id
+    left join lateral (
+        select r.opened_at
+        from credits.reservations as r
+        where r.account_id = d.account_id and r.id = d.reservation_id
+        -- Row by row: see credits._audit_read_ledger.
+        offset 0
+    ) as r on true
     where (
             d.amount > 0
             and d.version >= d.given_version

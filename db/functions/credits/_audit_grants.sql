@@ -88,9 +88,7 @@ begin
     booked as (
         select t.account_id, t.version, t.grant_id, t.amount, t.type, t.operation, t.refund_of,
             t.created_at
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         where t.amount >= 0 or t.refund_of is not null
         union all
         -- Of what is not used up, also from before the mark.
@@ -99,8 +97,13 @@ begin
         from unnest(p_marks) as m
         join credits.grants as g
             on g.account_id = m.account_id and g.state <> 'closed' and g.version <= m.version
-        join credits.transactions as t
-            on t.account_id = g.account_id and t.version = g.version
+        cross join lateral (
+            select t.*
+            from credits.transactions as t
+            where t.account_id = g.account_id and t.version = g.version
+            -- Row by row: see credits._audit_read_ledger.
+            offset 0
+        ) as t
         where t.amount >= 0 or t.refund_of is not null
     )
     select

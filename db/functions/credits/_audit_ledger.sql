@@ -25,9 +25,7 @@ begin
             0::numeric as unfunded,
             0::numeric as left_in_grants,
             false as is_mark
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         union all
         -- What the rows up to the mark came to.
         select

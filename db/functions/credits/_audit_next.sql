@@ -9,7 +9,7 @@ as $$
 #variable_conflict use_column
 declare
     -- Ids are made by the server's clock: before this moment, but for the longest call.
-    c_margin constant interval := interval '1 minute';
+    c_margin constant interval := interval '10 seconds';
     v_first_id uuid := (lpad(to_hex(
         (extract(epoch from statement_timestamp() - c_margin) * 1000)::bigint), 12, '0')
         || repeat('0', 20))::uuid;
@@ -27,10 +27,8 @@ begin
                 then -t.amount else 0 end,
             case when t.type = 'plan_change' and g.effective_at >= a.period_start
                 then -t.amount else 0 end
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
-        join credits.accounts as a on a.account_id = m.account_id
+        from credits._audit_read_ledger(p_marks) as t
+        join credits.accounts as a on a.account_id = t.account_id
         join credits.grants as g on g.account_id = t.account_id and g.id = t.grant_id
         where t.amount < 0
             and g.pool = 'monthly'

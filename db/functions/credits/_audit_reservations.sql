@@ -113,9 +113,7 @@ begin
     booked as (
         select t.account_id, t.version, t.type, t.operation, t.amount, t.reservation_id,
             t.estimated, t.created_at
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         where (
                 t.reservation_id is not null
                 or t.estimated is not null

@@ -21,9 +21,16 @@ begin
             else format('refunds of at most %s', -t.amount) end,
         case when t.version is null then 'none' else f.amount::text end
     from refunds as f
-    left join credits.transactions as t
-        on t.account_id = f.account_id and t.version = f.refund_of and t.type = 'consumption'
+    left join lateral (
+        select t.version, t.amount
+        from credits.transactions as t
+        where t.account_id = f.account_id
+            and t.version = f.refund_of
+            and t.type = 'consumption'
             and t.version < f.first
+        -- Row by row: see credits._audit_read_ledger.
+        offset 0
+    ) as t on true
     where (f.amount <= -t.amount) is not true;
 
     -- A void adds up, and of one grant no more is asked back than it had. What was taken and
@@ -73,9 +80,7 @@ begin
     booked as (
         select t.account_id, t.version, t.grant_id, t.amount, t.operation, t.drawn_grant_ids,
             t.drawn_amounts, t.overage_after
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         where t.type = 'void'
     )
     select

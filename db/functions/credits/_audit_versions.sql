@@ -35,9 +35,7 @@ begin
             t.created_at as at, null::bigint as reserves, t.amount::bigint as amount,
             t.reserved_after::bigint as reserved_after,
             t.operation = 'deduct' as spends
-        from unnest(p_marks) as m
-        join credits.transactions as t
-            on t.account_id = m.account_id and t.version > m.version
+        from credits._audit_read_ledger(p_marks) as t
         union all
         -- What everything up to the mark came to.
         select m.account_id, m.version, 'mark', null, true, m.clock_at, m.reserved,

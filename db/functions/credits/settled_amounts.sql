@@ -16,8 +16,7 @@ as $$
 begin
     return query
     select t.account_id, t.version, -t.amount::bigint, t.reservation_id
-    from unnest(p_marks) as m
-    join credits.transactions as t on t.account_id = m.account_id and t.version > m.version
+    from credits._audit_read_ledger(p_marks) as t
     where t.type = 'consumption'
     union all
     select r.account_id, r.settled_version, 0::bigint, r.id

@@ -16,8 +16,13 @@ begin
     recent as materialized (
         select u.account_id, u.id, u.version, u.credits, u.reservation_id
         from unnest(p_marks) as m
-        join usage.records as u
-            on u.account_id = m.account_id and u.id >= m.first_id and u.version > m.version
+        cross join lateral (
+            select u.account_id, u.id, u.version, u.credits, u.reservation_id
+            from usage.records as u
+            where u.account_id = m.account_id and u.id >= m.first_id and u.version > m.version
+            -- Account by account: see credits._audit_read_ledger.
+            offset 0
+        ) as u
     ),
     short as (
         select m.account_id, m.version, m.first_id
