@@ -80,6 +80,17 @@ async def test_a_mark_tells_what_was_audited(
     assert mark["grants_remaining"] == [10 * CREDIT]
 
 
+async def test_a_mark_tells_what_was_taken_back_of_the_period(
+    credits: Credits, accounts: Accounts, admin: Connection
+) -> None:
+    account = await accounts.open(allowance=40)
+    await credits.set_allowance(account, 25 * CREDIT, "lower", takes_effect="now")
+    for key, taken_back in (("between", 15 * CREDIT), ("lower still", 20 * CREDIT)):
+        assert await audited_since(credits) == []
+        assert (await marks(admin))[account]["plan_taken_back"] == taken_back
+        await credits.set_allowance(account, 20 * CREDIT, key, takes_effect="now")
+
+
 async def test_the_full_audit_leaves_marks_too(
     credits: Credits, accounts: Accounts, admin: Connection
 ) -> None:
@@ -212,13 +223,13 @@ async def test_pages_cover_all_ids(
 ) -> None:
     accounts.broken_on_purpose = True
     monkeypatch.setattr("app.credits.accounts.AUDITED_AT_ONCE", 2)
-    opened = [await accounts.open(10) for _ in range(7)]
+    opened = sorted([await accounts.open(10) for _ in range(8)])
     pages = [page async for page in credits.audit_pages(since_last=True)]
-    assert [page.accounts for page in pages] == [2, 2, 2, 1]
+    assert [page.accounts for page in pages] == [2, 2, 2, 2, 0]
     assert (await marks(admin)).keys() == set(opened)
     await admin.execute("set session_replication_role = replica")
-    # The first, one between two pages, the last.
-    gone = sorted(opened[place] for place in (0, 2, 6))
+    # The first, the last, and one between what are then the ends of two pages.
+    gone = [opened[place] for place in (0, 3, 7)]
     await admin.execute("delete from credits.accounts where account_id = any($1)", gone)
     found = [f async for page in credits.audit_pages() for f in page.findings]
     assert sorted({f.account_id for f in found if f.invariant == "orphan"}) == gone
