@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("live_latency", "replay", "edge", "credits", "large", "ten_minutes")
+NAMES = ("live_latency", "replay", "edge", "credits", "large", "ten_minutes", "audit")
 
 
 def main() -> None:

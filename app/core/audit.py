@@ -13,3 +13,11 @@ class Finding:
     subject: str
     expected: str
     actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some accounts that were audited together, and what was found."""
+
+    accounts: int
+    findings: list[Finding]

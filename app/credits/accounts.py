@@ -1,10 +1,10 @@
 """Calls about an account itself: its terms, its time, its books."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from app.core.audit import Finding
+from app.core.audit import Finding, Page
 from app.credits.calls import Calls
 from app.credits.rows import (
     Actor,
@@ -19,6 +19,10 @@ from app.credits.rows import (
     ReadBalance,
     TermsSet,
 )
+
+# A page is one statement, and a list of what it finds.
+AUDITED_AT_ONCE = 1_000
+_HIGHEST = 2**128 - 1
 
 
 class Accounts(Calls):
@@ -233,3 +237,41 @@ class Accounts(Calls):
     async def audit(self, account_id: UUID | None = None) -> list[Finding]:
         """Prove every invariant of an account, or of all; name the rows that break one."""
         return await self._database.call(Finding, "credits.audit", p_account_id=account_id)
+
+    async def audit_and_mark(
+        self, first: UUID, last: UUID, *, since_last: bool = False
+    ) -> list[Finding]:
+        """Audit the accounts whose ids lie in a range, their usage too; mark the clean ones.
+
+        Since the last time, only what came after each account's mark is read.
+        """
+        return await self._database.call(
+            Finding,
+            "credits.audit_and_mark",
+            p_first=first,
+            p_last=last,
+            p_since_last=since_last,
+        )
+
+    async def audit_pages(
+        self, account_id: UUID | None = None, *, since_last: bool = False
+    ) -> AsyncIterator[Page]:
+        """Audit and mark an account, or all of them, a page at a time as of its own moment.
+
+        The pages cover every id that there may be: rows without their account lie on one too.
+        """
+        first, end = (0, _HIGHEST) if account_id is None else (account_id.int, account_id.int)
+        while first <= end:
+            ids = await self._database.fetch(
+                "select account_id from credits.accounts where account_id between $1 and $2"
+                " order by account_id limit $3",
+                UUID(int=first),
+                UUID(int=end),
+                AUDITED_AT_ONCE,
+            )
+            last = ids[-1]["account_id"].int if len(ids) == AUDITED_AT_ONCE else end
+            yield Page(
+                len(ids),
+                await self.audit_and_mark(UUID(int=first), UUID(int=last), since_last=since_last),
+            )
+            first = last + 1

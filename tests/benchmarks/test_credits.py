@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks.audit import FIGURES as AUDITS
 from benchmarks.callers import Wait
 from benchmarks.credits import FIGURES
 from benchmarks.figures import Figure, Round, table, verdict
@@ -53,6 +54,14 @@ async def test_a_large_database_and_a_small_one_are_made_and_asked() -> None:
     shown = await bench("large", "--quick")
     assert "'ledger_rows': 110, 'accounts': 11" in shown  # with the template's
     assert "| large, to small |" in shown
+
+
+async def test_audits_are_told_by_the_million_rows_with_their_control() -> None:
+    shown = await bench("audit", "--quick")
+    assert "'ledger_rows': 376, 'accounts': 22" in shown  # with hot's and the template's
+    for figure in AUDITS:
+        assert f"{figure.name}: " in shown
+        assert f"| {figure.name}, to full |" in shown
 
 
 async def test_the_minutes_are_told_one_by_one() -> None:

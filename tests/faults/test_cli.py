@@ -133,6 +133,27 @@ async def test_audit_names_what_is_wrong_and_fails(
     assert "1 accounts audited" in done.stdout
 
 
+async def test_audit_since_the_last_goes_on_from_its_marks(
+    servers: Servers, database_name: str, accounts: Accounts, credits: Credits, admin: Connection
+) -> None:
+    accounts.broken_on_purpose = True
+    account = await accounts.open(10)
+    deducted = await credits.deduct(account, CREDIT, "before")
+    assert _run(servers, database_name, "audit").returncode == 0
+    await credits.deduct(account, CREDIT, "since")
+    # From before the mark, and so left to the full audit.
+    await admin.execute("set session_replication_role = replica")
+    await admin.execute(
+        "update credits.transactions set estimated = 1 where version = $1", deducted.version
+    )
+    since = _run(servers, database_name, "audit", "--since-last")
+    assert since.stdout == "1 accounts audited, 0 findings.\n"
+    assert since.returncode == 0
+    full = _run(servers, database_name, "audit")
+    assert full.returncode == 1
+    assert f"{account}  settlement  transaction {deducted.version}: " in full.stdout
+
+
 async def test_backfill_opens_missing_accounts_alone(
     servers: Servers, database_name: str, accounts: Accounts, admin: Connection, database: Database
 ) -> None:

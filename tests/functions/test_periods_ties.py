@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from app.credits import Credits
 from db.driver import Connection
-from tests.functions.books import NOW, PERIOD_END
-from tests.functions.grants import moves
+from tests.functions.books import LARGEST, NOW, PERIOD_END
+from tests.functions.grants import moves, stored
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock
 
@@ -79,3 +79,20 @@ async def test_of_grants_that_begin_at_one_moment_the_one_that_ends_first_pays_d
         ("paid", 5 * CREDIT),
         ("endless", 5 * CREDIT),
     ]
+
+
+async def test_unlimited_account_without_room_rolls_on_without_a_block(
+    credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
+) -> None:
+    await clock.set(NOW)
+    account = await accounts.open()
+    for number in range(9):
+        await credits.issue_grant(account, LARGEST, "top_up", f"{number}")
+    # All that it may ever be granted: no block can be given. The auditor knows.
+    await credits.set_allowance(account, -1, "unlimited")
+    await clock.set(PERIOD_END)
+    row = await credits.catch_up(account)
+    assert row.balance.monthly == 0
+    assert row.balance.period_start == PERIOD_END
+    assert (await stored(admin, account))["granted_total"] == 9 * LARGEST
+    assert await credits.audit(account) == []

@@ -3,6 +3,9 @@
 One micro-credit or one row: raised, lowered, its sign turned, deleted, copied, or moved to
 another account; in any table of money, over a written history and over walks by chance. What
 docs/auditor.md says cannot be seen is drawn again and counted.
+
+Then the same against the audit since the last one: of accounts that were marked until some
+moment of their lives, whatever it has to read since then.
 """
 
 import argparse
@@ -26,13 +29,18 @@ from tests.proof.verdict import Verdict, Zero, kept
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock
 from tests.support.history import History
+from tests.support.marks import Marking
 from tests.support.tampering import (
-    _AUDIT,
     ACCOUNTS,
+    AUDIT,
+    AUDIT_SINCE,
+    CHANGES,
     EXTENSIONS,
     GRANTS,
+    RECORDS,
     RESERVATIONS,
     SUBJECTS,
+    TRANSACTIONS,
     VOIDS,
     Books,
 )
@@ -64,6 +72,36 @@ BLIND: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {
         _FIGURE,
         _FOLLOWED.format(id="id", version="opened_version"),
     ),
+}
+
+# What the audit since the last one reads: `k` is the account's mark, if it has one.
+_SINCE = "k.version is null or {version} > k.version"
+_MOVED = "a.account_hash is distinct from k.account_hash"
+SINCE = {
+    ACCOUNTS: "true",
+    GRANTS: f"{_SINCE} or t.state <> 'closed' or t.id = any(k.grant_ids)".format(
+        version="t.version"
+    ),
+    RESERVATIONS: f"{_SINCE} or t.id = any(k.reservation_ids)".format(version="t.opened_version"),
+    EXTENSIONS: _SINCE.format(version="t.version"),
+    TRANSACTIONS: _SINCE.format(version="t.version"),
+    CHANGES: _SINCE.format(version="t.version"),
+    VOIDS: f"{_SINCE} or t.version is null".format(version="t.version"),
+    RECORDS: _SINCE.format(version="t.version"),
+}
+# What was asked for before the mark is proven with the ledger rows before it.
+_ASKED_BEFORE = """
+t.opened_version <= (
+    select k.version from credits.audit_marks as k where k.account_id = t.account_id
+) and exists (
+    select from credits.reservation_extensions as e
+    where e.account_id = t.account_id and e.reservation_id = t.id
+)
+"""
+_NO_MARK = "not exists (select from credits.audit_marks as k where k.account_id = t.account_id)"
+BLIND_SINCE = {
+    (ACCOUNTS, "an account that has no mark"): (("deleted",), _NO_MARK),
+    (RESERVATIONS, "asked for before the mark and extended"): (_FIGURE, _ASKED_BEFORE),
 }
 
 
@@ -106,23 +144,44 @@ class Draw:
 class Tamperer:
     """Draws tamperings of one set of books, and tries them."""
 
-    def __init__(self, admin: "asyncpg.Connection[Record]", chance: Random) -> None:
+    def __init__(
+        self, admin: "asyncpg.Connection[Record]", chance: Random, *, since_last: bool = False
+    ) -> None:
         self._admin = admin
         self._chance = chance
-        self.books = Books(admin)
+        self._since_last = since_last
+        self._audit = AUDIT_SINCE if since_last else AUDIT
+        self.books = Books(admin, self._audit)
         self.blind: Counter[str] = Counter()
         self.named: Counter[str] = Counter()
 
     async def prepare(self) -> None:
         """Take down the walls and look at what there is to tamper with."""
         await self.books.take_down_walls()
-        found = await self._admin.fetch(_AUDIT)
+        # Taken back: an audit since the last one marks what it reads.
+        transaction = self._admin.transaction()
+        await transaction.start()
+        found = await self._admin.fetch(self._audit)
+        await transaction.rollback()
         assert found == [], found
         self._figures: dict[str, list[str]] = {}
         for table, column in sorted(await self.books.figures()):
             self._figures.setdefault(table, []).append(column)
-        self._rows = {table: await self._admin.fetch(_rows(table)) for table in SUBJECTS}
+        self._rows = {table: await self._admin.fetch(self._drawn_from(table)) for table in SUBJECTS}
         self._accounts = sorted({row["account_id"] for row in self._rows[ACCOUNTS]})
+
+    def _drawn_from(self, table: str) -> str:
+        where = "true"
+        if self._since_last:
+            where = f"({SINCE[table]})" + f" and {_MOVED}" * (table != ACCOUNTS)
+        return (
+            "select t.place, t.account_id, t.named"  # noqa: S608
+            f" from (select ctid as place, {SUBJECTS[table]} as named, * from {table}) as t"
+            " left join (select account_id, hash_record_extended(accounts, 0) as account_hash"
+            " from credits.accounts) as a on a.account_id = t.account_id"
+            " left join credits.audit_marks as k on k.account_id = t.account_id"
+            f" where {where} order by t.account_id, t.named"
+        )
 
     async def draw(self) -> Draw:
         """Return a tampering that can be seen."""
@@ -154,7 +213,8 @@ class Tamperer:
         return value is not None and not (drawn.kind == "turned" and value == 0)
 
     async def _blind(self, drawn: Draw) -> str | None:
-        for (table, why), (kinds, where) in BLIND.items():
+        blind = BLIND | BLIND_SINCE if self._since_last else BLIND
+        for (table, why), (kinds, where) in blind.items():
             if table != drawn.table or drawn.kind not in kinds:
                 continue
             if table == RESERVATIONS and drawn.column != "requested_amount":
@@ -179,26 +239,22 @@ class Tamperer:
             return bool(here) and len(here) == len(found)
 
 
-def _rows(table: str) -> str:
-    named = SUBJECTS[table]
-    return (
-        f"select ctid as place, account_id, {named} as named from {table}"  # noqa: S608
-        " order by account_id, named"
-    )
-
-
 @asynccontextmanager
-async def tampered_books(made: Ground, chance: Random, broken: str = "") -> AsyncIterator[Tamperer]:
+async def tampered_books(
+    made: Ground, chance: Random, *, since_last: bool = False, broken: str = ""
+) -> AsyncIterator[Tamperer]:
     """Write a history and some walks into a database of its own, and open it.
 
-    `broken` is SQL that spoils the auditors: a proof that stays green then proves nothing.
+    `since_last`: the accounts are marked on the way, and audited since. `broken` is SQL that
+    spoils the auditors: a proof that stays green then proves nothing.
     """
     async with made.database() as name:
         admin = await asyncpg.connect(made.servers.admin_url(name))
         await prepare_connection(admin)
         limits = PoolLimits(min_size=1, max_size=2)
         database = await Database.connect(made.servers.app_url(name), limits)
-        credits, accounts, clock = Credits(database), Accounts(database, admin), Clock(admin)
+        credits = Marking(database, admin, chance) if since_last else Credits(database)
+        accounts, clock = Accounts(database, admin), Clock(admin)
         try:
             await History(credits, accounts, clock).write()
             for _ in range(WALKS):
@@ -209,7 +265,7 @@ async def tampered_books(made: Ground, chance: Random, broken: str = "") -> Asyn
                 for number, step in enumerate(plan(chance.randrange(2**32))):
                     await walk.step(*step, key=f"step {number}")
             await database.close()
-            tamperer = Tamperer(admin, chance)
+            tamperer = Tamperer(admin, chance, since_last=since_last)
             await tamperer.prepare()
             if broken:
                 await admin.execute(broken)
@@ -219,25 +275,28 @@ async def tampered_books(made: Ground, chance: Random, broken: str = "") -> Asyn
 
 
 async def prove(made: Ground, count: int, seed: int, books: int = 4, broken: str = "") -> Verdict:
-    """Try `count` tamperings, spread over some books."""
+    """Try `count` tamperings on each of both audits, spread over some books."""
     missed = Zero("missed", 0, "tamperings")
-    verdict = Verdict("tampering", seed, [missed])
+    missed_since = Zero("missed since a mark", 0, "tamperings")
+    verdict = Verdict("tampering", seed, [missed, missed_since])
     blind: Counter[str] = Counter()
     named: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
-    for book in range(books):
-        chance = Random(f"{seed} {book}")
-        async with tampered_books(made, chance, broken) as tamperer:
-            for _ in range(count // books + (book < count % books)):
-                drawn = await tamperer.draw()
-                missed.of += 1
-                kinds[drawn.kind] += 1
-                if not await tamperer.find(drawn):
-                    missed.happened(f"book {book}: {drawn}")
-            blind += tamperer.blind
-            named += tamperer.named
+    for zero in verdict.zeros:
+        for book in range(books):
+            chance = Random(f"{seed} {book}")
+            opened = tampered_books(made, chance, since_last=zero is missed_since, broken=broken)
+            async with opened as tamperer:
+                for _ in range(count // books + (book < count % books)):
+                    drawn = await tamperer.draw()
+                    zero.of += 1
+                    kinds[drawn.kind] += 1
+                    if not await tamperer.find(drawn):
+                        zero.happened(f"book {book}: {drawn}")
+                blind += tamperer.blind
+                named += tamperer.named
     verdict.figures = {
-        "books": books,
+        "books": 2 * books,
         **kinds,
         **{f"named {what}": found for what, found in named.items()},
         **{f"drawn again, {why}": found for why, found in blind.items()},

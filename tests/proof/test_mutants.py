@@ -24,6 +24,7 @@ MOVE_NOTHING = {
     "_lifetime_limit",
     "_note_change",
     "audit",
+    "audit_and_mark",
     "check_balance",
     "find_overdue",
     "newer_balances",

@@ -63,6 +63,7 @@ begin
         where c.connamespace in ('credits'::regnamespace, 'usage'::regnamespace)
             and c.conrelid <> 0
             and c.contype in ('c', 'p', 'u', 'f')
+            and c.conrelid <> 'credits.audit_marks'::regclass
         order by c.contype = 'f' desc
     loop
         execute format('alter table %s drop constraint %I', v.held, v.conname);
@@ -73,6 +74,7 @@ begin
         join pg_class as c on c.oid = i.indrelid
         where i.indisunique
             and c.relnamespace in ('credits'::regnamespace, 'usage'::regnamespace)
+            and i.indrelid <> 'credits.audit_marks'::regclass
     loop
         execute format('drop index %s', v.name);
     end loop;
@@ -81,10 +83,15 @@ $do$;
 set session_replication_role = replica;
 """
 
-_AUDIT = """
+AUDIT = """
 select account_id, invariant, subject, expected, actual from credits.audit()
 union all
 select account_id, invariant, subject, expected, actual from usage.audit()
+"""
+AUDIT_SINCE = """
+select account_id, invariant, subject, expected, actual
+from credits.audit_and_mark(
+    '00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff', true)
 """
 
 
@@ -116,10 +123,11 @@ class Tampering:
 
 
 class Books:
-    """A database whose books may be broken, one break at a time."""
+    """A database whose books may be broken, one break at a time, and how they are audited."""
 
-    def __init__(self, admin: Connection) -> None:
+    def __init__(self, admin: Connection, audit: str = AUDIT) -> None:
         self._admin = admin
+        self._audit = audit
 
     async def take_down_walls(self) -> None:
         """Drop every constraint and unique index, and silence every trigger."""
@@ -167,7 +175,7 @@ class Books:
         try:
             done = await self._admin.execute(statement, *arguments)
             assert done.split()[-1] == "1", f"{statement}: {done}"
-            rows = await self._admin.fetch(_AUDIT)
+            rows = await self._admin.fetch(self._audit)
             assert not [row for row in rows if None in row.values()]
             found = {Found(*list(row)[:3]) for row in rows}
             assert {each.invariant for each in found} <= PROMISED
@@ -194,7 +202,7 @@ async def open_books(servers: Servers, template: str) -> AsyncIterator[Books]:
         await database.close()
         books = Books(admin)
         await books.take_down_walls()
-        found = await admin.fetch(_AUDIT)
+        found = await admin.fetch(AUDIT)
         assert found == [], found
         try:
             yield books

@@ -5,7 +5,7 @@
 -- moment as many as the cap lets roll over. Where it is paid for late, they roll over then;
 -- until then the account says that they are withheld. A change within the period is by the
 -- difference.
-create or replace function credits._audit_allowances(p_account_id uuid)
+create or replace function credits._audit_allowances(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -24,15 +24,16 @@ begin
             lead(s.starts_at, 1, a.period_end) over (
                 partition by c.account_id order by c.version) as ends_at,
             lead(c.version) over (partition by c.account_id order by c.version) as version_next,
-            a.rollover_withheld
-        from credits.account_changes as c
-        join credits.accounts as a on a.account_id = c.account_id
+            a.rollover_withheld,
+            m.period_start as period_marked
+        from unnest(p_marks) as m
+        join credits.account_changes as c on c.account_id = m.account_id
+        join credits.accounts as a on a.account_id = m.account_id
         cross join lateral (
             select case c.operation when 'open_account' then a.created_at else c.created_at end
                 as starts_at
         ) as s
         where c.operation in ('open_account', 'roll_period')
-            and (p_account_id is null or c.account_id = p_account_id)
     ),
     known as (
         select
@@ -73,6 +74,8 @@ begin
             order by c.version
             limit 1
         ) as l on true
+        -- The period of the mark goes on; those before it are done with.
+        where coalesce(p.starts_at >= p.period_marked, true)
     ),
     given as (
         select
@@ -83,34 +86,39 @@ begin
             min(g.expires_at) as expires_first,
             max(g.expires_at) as expires_last,
             count(*) filter (where g.expires_at is null) as endless
-        from credits.grants as g
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
         where g.operation in ('open_account', 'roll_period')
             and g.pool = 'monthly'
-            and (p_account_id is null or g.account_id = p_account_id)
+            and coalesce(g.effective_at >= m.period_start, true)
         group by g.account_id, g.operation, g.effective_at
     ),
     late as (
         select
             g.account_id, g.amount, g.effective_at, g.expires_at,
             count(*) over (partition by g.account_id, g.expires_at) as times
-        from credits.grants as g
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
         where g.operation = 'set_allowance'
             and g.source = 'rollover'
-            and (p_account_id is null or g.account_id = p_account_id)
     ),
     granted as (
         select g.account_id, sum(g.amount) as amount
-        from credits.grants as g
-        where p_account_id is null or g.account_id = p_account_id
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
         group by g.account_id
     ),
     expired as (
-        select t.account_id, t.created_at, -sum(t.amount) as amount
-        from credits.transactions as t
-        join credits.grants as g on g.account_id = t.account_id and g.id = t.grant_id
-        where t.operation = 'expire_grant'
-            and g.pool = 'monthly'
-            and (p_account_id is null or t.account_id = p_account_id)
+        select t.account_id, t.created_at, sum(t.amount) as amount
+        from (
+            select m.account_id, m.period_start as created_at, m.monthly_expired as amount
+            from unnest(p_marks) as m
+            union all
+            select t.account_id, t.created_at, -t.amount
+            from credits._audit_read_ledger(p_marks) as t
+            join credits.grants as g on g.account_id = t.account_id and g.id = t.grant_id
+            where t.operation = 'expire_grant' and g.pool = 'monthly'
+        ) as t
         group by t.account_id, t.created_at
     ),
     judged as (
@@ -169,7 +177,8 @@ begin
     where (
             j.ends
             and case
-                when j.due = -1 then j.allocations = 1
+                -- Where there is no room, an unlimited block is cut short too, to nothing at last.
+                when j.due = -1 then j.allocations = 1 or (j.is_cut and j.allocations = 0)
                 when j.is_cut then j.allocated <= j.due and j.rolled_over <= j.rollover_due
                 else j.allocated = j.due and j.allocations = (j.due > 0)::int
             end
@@ -186,13 +195,13 @@ begin
     return query
     with periods as (
         select c.account_id, c.version, c.created_at as starts_at
-        from credits.account_changes as c
+        from unnest(p_marks) as m
+        join credits.account_changes as c on c.account_id = m.account_id
         where c.operation = 'roll_period'
-            and (p_account_id is null or c.account_id = p_account_id)
         union all
         select a.account_id, 0, a.created_at
-        from credits.accounts as a
-        where p_account_id is null or a.account_id = p_account_id
+        from unnest(p_marks) as m
+        join credits.accounts as a on a.account_id = m.account_id
     ),
     line as (
         select p.account_id, p.starts_at,
@@ -209,8 +218,7 @@ begin
             and l.starts_at <= g.effective_at
             and g.effective_at < l.ends_at
     where g.pool = 'monthly'
-        and g.expires_at is distinct from l.ends_at
-        and (p_account_id is null or g.account_id = p_account_id);
+        and g.expires_at is distinct from l.ends_at;
 
     -- An allowance that was changed at once left the period with no less than it says:
     -- taken back is only what goes beyond.
@@ -228,26 +236,30 @@ begin
                     and p.version < c.version
             ), a.created_at) as starts_at,
             c.after ->> 'fundedUntil' as funded_until
-        from credits.account_changes as c
-        join credits.accounts as a on a.account_id = c.account_id
+        from unnest(p_marks) as m
+        join credits.account_changes as c
+            on c.account_id = m.account_id and c.version > m.version
+        join credits.accounts as a on a.account_id = m.account_id
         where c.operation = 'set_allowance'
             and jsonb_typeof(c.after -> 'periodGrant') = 'number'
             and jsonb_typeof(c.after -> 'pendingAt') = 'null'
-            and (p_account_id is null or c.account_id = p_account_id)
     ),
     planned as (
+        select m.account_id, m.version, m.period_start as effective_at,
+            -m.plan_taken_back as amount
+        from unnest(p_marks) as m
+        union all
         select g.account_id, g.version, g.effective_at, g.amount
-        from credits.grants as g
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
         where g.source in ('plan_allocation', 'plan_change')
             and g.version is not null
-            and (p_account_id is null or g.account_id = p_account_id)
         union all
         select t.account_id, t.version, g.effective_at, t.amount
-        from credits.transactions as t
+        from credits._audit_read_ledger(p_marks) as t
         join credits.grants as g on g.account_id = t.account_id and g.id = t.grant_id
         where t.type = 'plan_change'
             and t.amount < 0
-            and (p_account_id is null or t.account_id = p_account_id)
     )
     select c.account_id, 'allowance', 'change ' || c.version,
         format('at least %s in the period from %s', c.allowance, c.starts_at),

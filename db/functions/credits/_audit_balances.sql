@@ -1,7 +1,7 @@
 -- credits._audit_balances: the figures of each account against the rows they stand for.
 --
 -- Sums are numeric: a figure that was tampered with must be reported, not overflow.
-create or replace function credits._audit_balances(p_account_id uuid)
+create or replace function credits._audit_balances(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -10,8 +10,14 @@ begin
     return query
     with held as (
         select r.account_id, sum(r.amount) as amount
-        from credits.reservations as r
-        where r.status = 'pending' and (p_account_id is null or r.account_id = p_account_id)
+        from unnest(p_marks) as m
+        cross join lateral (
+            select r.account_id, r.amount
+            from credits.reservations as r
+            where r.account_id = m.account_id and r.status = 'pending'
+            -- Account by account: see credits._audit_read_ledger.
+            offset 0
+        ) as r
         group by r.account_id
     ),
     given as (
@@ -26,15 +32,15 @@ begin
             sum(g.remaining) filter (where g.state = 'lapsed') as lapsed,
             min(case g.state when 'scheduled' then g.effective_at when 'live' then g.expires_at
                 end) as due_at
-        from credits.grants as g
-        where p_account_id is null or g.account_id = p_account_id
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
         group by g.account_id
     ),
     rolled as (
         select c.account_id, max(c.version) as version
-        from credits.account_changes as c
+        from unnest(p_marks) as m
+        join credits.account_changes as c on c.account_id = m.account_id
         where c.operation = 'roll_period'
-            and (p_account_id is null or c.account_id = p_account_id)
         group by c.account_id
     ),
     booked as (
@@ -48,9 +54,8 @@ begin
                 as clawed_back,
             -sum(t.amount) filter (where t.type = 'consumption' and t.version < p.version)
                 as spent_before_period
-        from credits.transactions as t
+        from credits._audit_read_ledger(p_marks) as t
         left join rolled as p on p.account_id = t.account_id
-        where p_account_id is null or t.account_id = p_account_id
         group by t.account_id
     ),
     known as (
@@ -67,11 +72,13 @@ begin
             coalesce(g.bonus, 0) as bonus_left,
             coalesce(g.live, 0) as live_left,
             coalesce(g.lapsed, 0) as lapsed_left,
-            coalesce(b.granted, 0) as granted,
-            coalesce(b.spent, 0) as spent,
-            coalesce(b.expired, 0) as expired,
-            coalesce(b.clawed_back, 0) as clawed_back,
-            coalesce(b.spent_before_period, 0) as spent_before_period,
+            m.granted_total + coalesce(b.granted, 0) as granted,
+            m.spent_total + coalesce(b.spent, 0) as spent,
+            m.expired_total + coalesce(b.expired, 0) as expired,
+            m.clawed_back_total + coalesce(b.clawed_back, 0) as clawed_back,
+            case when p.version > m.version
+                then m.spent_total + coalesce(b.spent_before_period, 0)
+                else m.spent_at_period_start end as spent_before_period,
             least(a.period_end, a.pending_at, g.due_at) as due_at,
             case
                 when a.period_grant = -1 then 'ample'
@@ -82,11 +89,12 @@ begin
                     then 'low'
                 else 'ample'
             end as level_due
-        from credits.accounts as a
+        from unnest(p_marks) as m
+        join credits.accounts as a on a.account_id = m.account_id
         left join held as h on h.account_id = a.account_id
         left join given as g on g.account_id = a.account_id
+        left join rolled as p on p.account_id = a.account_id
         left join booked as b on b.account_id = a.account_id
-        where p_account_id is null or a.account_id = p_account_id
     )
     select k.account_id, f.invariant, 'account', f.expected, f.actual
     from known as k

@@ -1,5 +1,5 @@
 -- credits._audit_grants: each grant against its ledger row, its state and its time.
-create or replace function credits._audit_grants(p_account_id uuid)
+create or replace function credits._audit_grants(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -12,10 +12,10 @@ begin
         'columns as its state says, as of ' || a.clock_at,
         format('%s: %s of %s left, version %s, from %s until %s', g.state, g.remaining,
             g.amount, g.version, g.effective_at, g.expires_at)
-    from credits.grants as g
-    join credits.accounts as a on a.account_id = g.account_id
-    where (p_account_id is null or g.account_id = p_account_id)
-        and (
+    from unnest(p_marks) as m
+    join credits.grants as g on g.account_id = m.account_id
+    join credits.accounts as a on a.account_id = m.account_id
+    where (
             case g.state
                 when 'scheduled' then
                     g.version is null and g.remaining = g.amount
@@ -44,8 +44,9 @@ begin
                 partition by g.account_id
                 order by g.expires_at, g.priority, g.category = 'paid', g.created_at, g.id
             ) as upto
-        from credits.grants as g
-        where g.state = 'lapsed' and (p_account_id is null or g.account_id = p_account_id)
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
+        where g.state = 'lapsed'
     )
     select l.account_id, 'lapsed_held', 'grant ' || l.id,
         format('at most %s held by reservations opened before %s', h.amount, l.expires_at),
@@ -80,15 +81,30 @@ begin
     with given as (
         select g.account_id, g.version, g.id, g.amount, g.source, g.operation, g.refund_of,
             g.effective_at
-        from credits.grants as g
-        where g.version is not null and (p_account_id is null or g.account_id = p_account_id)
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
+        where g.version > m.version or (g.version is not null and g.state <> 'closed')
     ),
     booked as (
         select t.account_id, t.version, t.grant_id, t.amount, t.type, t.operation, t.refund_of,
             t.created_at
-        from credits.transactions as t
-        where (t.amount >= 0 or t.refund_of is not null)
-            and (p_account_id is null or t.account_id = p_account_id)
+        from credits._audit_read_ledger(p_marks) as t
+        where t.amount >= 0 or t.refund_of is not null
+        union all
+        -- Of what is not used up, also from before the mark.
+        select t.account_id, t.version, t.grant_id, t.amount, t.type, t.operation, t.refund_of,
+            t.created_at
+        from unnest(p_marks) as m
+        join credits.grants as g
+            on g.account_id = m.account_id and g.state <> 'closed' and g.version <= m.version
+        cross join lateral (
+            select t.*
+            from credits.transactions as t
+            where t.account_id = g.account_id and t.version = g.version
+            -- Row by row: see credits._audit_read_ledger.
+            offset 0
+        ) as t
+        where t.amount >= 0 or t.refund_of is not null
     )
     select
         coalesce(g.account_id, b.account_id), 'activation',

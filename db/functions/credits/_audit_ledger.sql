@@ -6,7 +6,7 @@
 -- Beside it run two sums: what was spent with no grant behind it, and what the grants have
 -- left. A grant that arrives pays the first before all else; and nothing is spent from
 -- nowhere while grants have more left than reservations hold.
-create or replace function credits._audit_ledger(p_account_id uuid)
+create or replace function credits._audit_ledger(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -21,17 +21,32 @@ begin
             t.grant_id, t.drawn_grant_ids,
             t.available_after::numeric + t.reserved_after - t.overage_after as net,
             coalesce((select sum(d.amount) from unnest(t.drawn_amounts) as d (amount)), 0)
-                as drawn
-        from credits.transactions as t
-        where p_account_id is null or t.account_id = p_account_id
+                as drawn,
+            0::numeric as unfunded,
+            0::numeric as left_in_grants,
+            false as is_mark
+        from credits._audit_read_ledger(p_marks) as t
+        union all
+        -- What the rows up to the mark came to.
+        select
+            m.account_id, m.version, null, null, 0, m.available, m.reserved, m.overage,
+            null, null, m.available::numeric + m.reserved - m.overage, 0,
+            m.monthly::numeric + m.bonus + m.overage - m.available - m.reserved,
+            m.monthly::numeric + m.bonus,
+            true
+        from unnest(p_marks) as m
+        where m.marked_at is not null
     ),
     line as (
         select
-            b.*,
+            b.account_id, b.version, b.type, b.operation, b.amount,
+            b.available_after, b.reserved_after, b.overage_after,
+            b.grant_id, b.drawn_grant_ids, b.net, b.drawn, b.is_mark,
             b.net - lag(b.net, 1, 0::numeric) over line as moved,
             lead(b.version) over line is null as is_last,
-            sum(greatest(-b.amount, 0) - b.drawn) over line as unfunded,
-            sum(greatest(b.amount, 0) - b.drawn) over line as left_in_grants
+            sum(b.unfunded + greatest(-b.amount, 0) - b.drawn) over line as unfunded,
+            sum(b.left_in_grants + greatest(b.amount, 0) - b.drawn) over line
+                as left_in_grants
         from booked as b
         window line as (partition by b.account_id order by b.version)
     ),
@@ -68,8 +83,12 @@ begin
             j.*,
             row_number() over (partition by j.account_id order by j.version) as place
         from judged as j
-        where (j.gives and j.drawn <> j.owed)
-            or (not j.gives and j.drawn < -j.amount and j.left_in_grants > j.reserved_after)
+        where not j.is_mark
+            and (
+                (j.gives and j.drawn <> j.owed)
+                or (not j.gives and j.drawn < -j.amount
+                    and j.left_in_grants > j.reserved_after)
+            )
     )
     select j.account_id, f.invariant, 'transaction ' || j.version, f.expected, f.actual
     from judged as j
@@ -94,7 +113,8 @@ begin
         ),
         ('unreserved', j.is_free, 'no overage after it', j.overage_after::text)
     ) as f (invariant, holds, expected, actual)
-    where not (
+    where not j.is_mark
+        and not (
             j.moved = j.amount and j.has_sign and j.is_drawn and j.is_free
             and (j.available_after = 0 or j.overage_after = 0)
             and least(j.available_after, j.reserved_after, j.overage_after) >= 0

@@ -1,7 +1,7 @@
 -- credits._audit_orphans: no row without its account.
 --
 -- One finding for each table and account: the first such row, and how many there are.
-create or replace function credits._audit_orphans(p_account_id uuid)
+create or replace function credits._audit_orphans(p_first uuid, p_last uuid)
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -13,7 +13,7 @@ begin
     from (
         select t.account_id, 'transaction ' || min(t.version) as first, count(*) as rows
         from credits.transactions as t
-        where (p_account_id is null or t.account_id = p_account_id)
+        where t.account_id between p_first and p_last
             and not exists (
                 select from credits.accounts as a where a.account_id = t.account_id
             )
@@ -21,7 +21,7 @@ begin
         union all
         select c.account_id, 'change ' || min(c.version), count(*)
         from credits.account_changes as c
-        where (p_account_id is null or c.account_id = p_account_id)
+        where c.account_id between p_first and p_last
             and not exists (
                 select from credits.accounts as a where a.account_id = c.account_id
             )
@@ -29,7 +29,7 @@ begin
         union all
         select e.account_id, 'extension ' || min(e.version), count(*)
         from credits.reservation_extensions as e
-        where (p_account_id is null or e.account_id = p_account_id)
+        where e.account_id between p_first and p_last
             and not exists (
                 select from credits.accounts as a where a.account_id = e.account_id
             )
@@ -37,7 +37,7 @@ begin
         union all
         select r.account_id, 'reservation ' || min(r.id::text), count(*)
         from credits.reservations as r
-        where (p_account_id is null or r.account_id = p_account_id)
+        where r.account_id between p_first and p_last
             and not exists (
                 select from credits.accounts as a where a.account_id = r.account_id
             )
@@ -45,7 +45,7 @@ begin
         union all
         select g.account_id, 'grant ' || min(g.id::text), count(*)
         from credits.grants as g
-        where (p_account_id is null or g.account_id = p_account_id)
+        where g.account_id between p_first and p_last
             and not exists (
                 select from credits.accounts as a where a.account_id = g.account_id
             )
@@ -53,7 +53,7 @@ begin
         union all
         select v.account_id, 'void ' || min(v.idempotency_key), count(*)
         from credits.grant_voids as v
-        where (p_account_id is null or v.account_id = p_account_id)
+        where v.account_id between p_first and p_last
             and not exists (
                 select from credits.accounts as a where a.account_id = v.account_id
             )

@@ -1,5 +1,5 @@
 -- credits._audit_reservations: each reservation, its extensions and what it was settled for.
-create or replace function credits._audit_reservations(p_account_id uuid)
+create or replace function credits._audit_reservations(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -11,8 +11,7 @@ begin
     with raised as (
         select distinct on (e.account_id, e.reservation_id)
             e.account_id, e.reservation_id, e.amount, e.expires_at
-        from credits.reservation_extensions as e
-        where p_account_id is null or e.account_id = p_account_id
+        from credits._audit_read_extensions(p_marks) as e
         order by e.account_id, e.reservation_id, e.version desc
     ),
     judged as (
@@ -48,9 +47,8 @@ begin
                 and coalesce(r.opened_version < r.closed_version, true)
                 and coalesce(r.opened_at <= r.closed_at, true)
             ) is true as has_state
-        from credits.reservations as r
+        from credits._audit_read_reservations(p_marks) as r
         left join raised as x on x.account_id = r.account_id and x.reservation_id = r.id
-        where p_account_id is null or r.account_id = p_account_id
     )
     select j.account_id, f.invariant, 'reservation ' || j.id, f.expected, f.actual
     from judged as j
@@ -80,10 +78,9 @@ begin
             coalesce(lag(e.amount) over line, r.requested_amount) as amount_last,
             coalesce(lag(e.expires_at) over line,
                 r.opened_at + make_interval(secs => r.requested_ttl_seconds)) as expired_last
-        from credits.reservation_extensions as e
-        left join credits.reservations as r
+        from credits._audit_read_extensions(p_marks) as e
+        left join credits._audit_read_reservations(p_marks) as r
             on r.account_id = e.account_id and r.id = e.reservation_id
-        where p_account_id is null or e.account_id = p_account_id
         window line as (partition by e.account_id, e.reservation_id order by e.version)
     )
     select x.account_id, 'extension', 'extension ' || x.version,
@@ -109,20 +106,20 @@ begin
     with settled as (
         select r.account_id, r.settled_version as version, r.id, r.settled_amount, r.amount,
             case when r.settled_version = r.closed_version then r.closed_at end as closed_at
-        from credits.reservations as r
-        where r.settled_amount > 0 and (p_account_id is null or r.account_id = p_account_id)
+        from unnest(p_marks) as m
+        join credits._audit_read_reservations(p_marks) as r on r.account_id = m.account_id
+        where r.settled_amount > 0 and r.settled_version > m.version
     ),
     booked as (
         select t.account_id, t.version, t.type, t.operation, t.amount, t.reservation_id,
             t.estimated, t.created_at
-        from credits.transactions as t
+        from credits._audit_read_ledger(p_marks) as t
         where (
                 t.reservation_id is not null
                 or t.estimated is not null
                 or t.operation = 'settle'
                 or (t.type = 'consumption') <> (t.operation = 'deduct')
             )
-            and (p_account_id is null or t.account_id = p_account_id)
     )
     select
         coalesce(s.account_id, b.account_id),

@@ -1,5 +1,5 @@
 -- credits._audit_returns: refunds and voids: what came back, and what was taken back.
-create or replace function credits._audit_returns(p_account_id uuid)
+create or replace function credits._audit_returns(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -10,18 +10,27 @@ begin
     with refunds as (
         select g.account_id, g.refund_of, sum(g.amount) as amount, count(*) as rows,
             min(g.version) as first
-        from credits.grants as g
-        where g.refund_of is not null and (p_account_id is null or g.account_id = p_account_id)
-        group by g.account_id, g.refund_of
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
+        where g.refund_of is not null
+        group by g.account_id, g.refund_of, m.version
+        having coalesce(max(g.version) > m.version, true)
     )
     select f.account_id, 'refund', 'transaction ' || f.refund_of,
         case when t.version is null then 'a consumption before its refund'
             else format('refunds of at most %s', -t.amount) end,
         case when t.version is null then 'none' else f.amount::text end
     from refunds as f
-    left join credits.transactions as t
-        on t.account_id = f.account_id and t.version = f.refund_of and t.type = 'consumption'
+    left join lateral (
+        select t.version, t.amount
+        from credits.transactions as t
+        where t.account_id = f.account_id
+            and t.version = f.refund_of
+            and t.type = 'consumption'
             and t.version < f.first
+        -- Row by row: see credits._audit_read_ledger.
+        offset 0
+    ) as t on true
     where (f.amount <= -t.amount) is not true;
 
     -- A void adds up, and of one grant no more is asked back than it had. What was taken and
@@ -32,9 +41,9 @@ begin
     with voids as (
         select v.*, g.amount as given, g.version as given_version, g.state,
             sum(v.requested) over (partition by v.account_id, v.grant_id) as requested_in_all
-        from credits.grant_voids as v
+        from unnest(p_marks) as m
+        join credits.grant_voids as v on v.account_id = m.account_id
         left join credits.grants as g on g.account_id = v.account_id and g.id = v.grant_id
-        where p_account_id is null or v.account_id = p_account_id
     )
     select v.account_id, 'void', 'void ' || v.idempotency_key,
         format('taken, owed and missing add up, of a grant of %s', v.given),
@@ -58,20 +67,21 @@ begin
         select v.account_id, v.idempotency_key, v.grant_id, w.version, w.amount, w.is_taken,
             row_number() over (
                 partition by v.account_id, w.version order by v.idempotency_key) as place
-        from credits.grant_voids as v
+        from unnest(p_marks) as m
+        join credits.grant_voids as v on v.account_id = m.account_id
         join credits.grants as g
             on g.account_id = v.account_id and g.id = v.grant_id and g.version is not null
         cross join lateral (values
             (v.version::numeric - (v.overage_added > 0)::int, v.taken, true),
             (v.version, v.overage_added, false)
         ) as w (version, amount, is_taken)
-        where w.amount > 0 and (p_account_id is null or v.account_id = p_account_id)
+        where w.amount > 0 and w.version > m.version
     ),
     booked as (
         select t.account_id, t.version, t.grant_id, t.amount, t.operation, t.drawn_grant_ids,
             t.drawn_amounts, t.overage_after
-        from credits.transactions as t
-        where t.type = 'void' and (p_account_id is null or t.account_id = p_account_id)
+        from credits._audit_read_ledger(p_marks) as t
+        where t.type = 'void'
     )
     select
         coalesce(s.account_id, b.account_id), 'void',
@@ -99,17 +109,17 @@ begin
     return query
     with canceled as (
         select g.account_id, g.id, g.amount, v.version
-        from credits.grants as g
+        from unnest(p_marks) as m
+        join credits.grants as g on g.account_id = m.account_id
         left join credits.grant_voids as v
             on v.account_id = g.account_id and v.grant_id = g.id
         where g.version is null and g.state = 'closed'
-            and (p_account_id is null or g.account_id = p_account_id)
     ),
     noted as (
         select c.account_id, c.version, c.before, c.after
-        from credits.account_changes as c
+        from unnest(p_marks) as m
+        join credits.account_changes as c on c.account_id = m.account_id
         where c.operation = 'cancel_grant'
-            and (p_account_id is null or c.account_id = p_account_id)
     )
     select
         coalesce(g.account_id, n.account_id), 'cancel',

@@ -2,7 +2,7 @@
 --
 -- Each change begins where the one before it ended, and the last one ended in what the
 -- account says now. Compared as JSON, so that nothing written there can stop the audit.
-create or replace function credits._audit_terms(p_account_id uuid)
+create or replace function credits._audit_terms(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -18,9 +18,9 @@ begin
             c.after,
             lag(c.after) over line as after_last,
             lag(c.version) over line is null as is_first
-        from credits.account_changes as c
+        from unnest(p_marks) as m
+        join credits.account_changes as c on c.account_id = m.account_id
         where c.operation not in ('roll_period', 'cancel_grant')
-            and (p_account_id is null or c.account_id = p_account_id)
         window line as (partition by c.account_id order by c.version)
     ),
     newest as (
@@ -42,8 +42,8 @@ begin
                 'lowBalancePercent', a.low_balance_percent,
                 'minimumCharge', a.minimum_charge
             ) as terms
-        from credits.accounts as a
-        where p_account_id is null or a.account_id = p_account_id
+        from unnest(p_marks) as m
+        join credits.accounts as a on a.account_id = m.account_id
     )
     select t.account_id, 'terms', 'change ' || t.version,
         coalesce(t.after_last::text, 'the opening of the account'),
@@ -63,15 +63,15 @@ begin
         select a.account_id, 0::bigint as version, a.created_at as starts_at,
             null::jsonb as before, null::jsonb as after, a.anchor_day, a.created_at as opened_at,
             a.period_start, a.period_end
-        from credits.accounts as a
-        where p_account_id is null or a.account_id = p_account_id
+        from unnest(p_marks) as m
+        join credits.accounts as a on a.account_id = m.account_id
         union all
         select c.account_id, c.version, c.created_at, c.before, c.after,
             a.anchor_day, a.created_at, a.period_start, a.period_end
-        from credits.account_changes as c
-        join credits.accounts as a on a.account_id = c.account_id
+        from unnest(p_marks) as m
+        join credits.account_changes as c on c.account_id = m.account_id
+        join credits.accounts as a on a.account_id = m.account_id
         where c.operation = 'roll_period'
-            and (p_account_id is null or c.account_id = p_account_id)
     ),
     line as (
         select

@@ -5,23 +5,27 @@
 -- version, and the ledger what the account had in all: with both, what each ledger row
 -- says was reserved is proven, and that no credit was reserved or deducted which could
 -- not be spent at that moment. Time never runs backwards along the versions.
-create or replace function credits._audit_versions(p_account_id uuid)
+create or replace function credits._audit_versions(p_marks credits.audit_marks[])
 returns table (account_id uuid, invariant text, subject text, expected text, actual text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
     return query
-    with raised as (
+    with held as materialized (
+        select r.account_id, r.id, r.opened_version, r.opened_at, r.requested_amount,
+            r.closed_version, r.closed_at, r.amount, r.settled_version, r.settled_amount
+        from credits._audit_read_reservations(p_marks) as r
+    ),
+    raised as (
         select e.account_id, e.version, e.created_at, e.amount,
             coalesce(
                 lag(e.amount) over (
                     partition by e.account_id, e.reservation_id order by e.version),
                 r.requested_amount) as amount_last
-        from credits.reservation_extensions as e
-        left join credits.reservations as r
+        from credits._audit_read_extensions(p_marks) as e
+        left join held as r
             on r.account_id = e.account_id and r.id = e.reservation_id
-        where p_account_id is null or e.account_id = p_account_id
     ),
     events as (
         -- `claims`: whether the version is this row's own. `reserves`: what it adds to
@@ -31,50 +35,59 @@ begin
             t.created_at as at, null::bigint as reserves, t.amount::bigint as amount,
             t.reserved_after::bigint as reserved_after,
             t.operation = 'deduct' as spends
-        from credits.transactions as t
-        where p_account_id is null or t.account_id = p_account_id
+        from credits._audit_read_ledger(p_marks) as t
+        union all
+        -- What everything up to the mark came to.
+        select m.account_id, m.version, 'mark', null, true, m.clock_at, m.reserved,
+            m.available + m.reserved - m.overage, null, false
+        from unnest(p_marks) as m
+        where m.marked_at is not null
         union all
         select r.account_id, r.opened_version, 'reservation', r.id, true, r.opened_at,
             r.requested_amount, null, null, true
-        from credits.reservations as r
-        where p_account_id is null or r.account_id = p_account_id
+        from unnest(p_marks) as m
+        join held as r on r.account_id = m.account_id and r.opened_version > m.version
         union all
         -- A settle closes its reservation under the version of its ledger row.
         select r.account_id, r.closed_version, 'reservation', r.id,
             r.settled_version is distinct from r.closed_version
                 or r.settled_amount is not distinct from 0,
             r.closed_at, -r.amount, null, null, false
-        from credits.reservations as r
-        where r.closed_version is not null
-            and (p_account_id is null or r.account_id = p_account_id)
+        from unnest(p_marks) as m
+        join held as r on r.account_id = m.account_id and r.closed_version > m.version
         union all
         -- A late settle of nothing has a version and no ledger row.
         select r.account_id, r.settled_version, 'reservation', r.id, true, null, null, null,
             null, false
-        from credits.reservations as r
+        from unnest(p_marks) as m
+        join held as r on r.account_id = m.account_id and r.settled_version > m.version
         where r.settled_version <> r.closed_version and r.settled_amount = 0
-            and (p_account_id is null or r.account_id = p_account_id)
         union all
         select x.account_id, x.version, 'extension', null, true, x.created_at, x.amount,
             null, null, x.amount > x.amount_last
-        from raised as x
+        from unnest(p_marks) as m
+        join raised as x on x.account_id = m.account_id and x.version > m.version
         union all
         select x.account_id, x.version, 'extension', null, false, x.created_at, -x.amount_last,
             null, null, false
-        from raised as x
+        from unnest(p_marks) as m
+        join raised as x on x.account_id = m.account_id and x.version > m.version
         union all
         select c.account_id, c.version, 'change', null, true,
             -- The first period begins a moment before its account is locked.
             case c.operation when 'open_account' then a.created_at else c.created_at end,
             null, null, null, false
-        from credits.account_changes as c
+        from unnest(p_marks) as m
+        join credits.account_changes as c
+            on c.account_id = m.account_id and c.version > m.version
         left join credits.accounts as a on a.account_id = c.account_id
-        where p_account_id is null or c.account_id = p_account_id
         union all
-        select a.account_id, least(a.version, 9223372036854775806) + 1, 'end', null, true,
+        -- Not before the mark: that an account went back is said elsewhere.
+        select a.account_id,
+            least(greatest(a.version, m.version), 9223372036854775806) + 1, 'end', null, true,
             a.clock_at, null, null, null, false
-        from credits.accounts as a
-        where p_account_id is null or a.account_id = p_account_id
+        from unnest(p_marks) as m
+        join credits.accounts as a on a.account_id = m.account_id
     ),
     line as materialized (
         -- Sums and steps are numeric: what was tampered with must not overflow them.
@@ -145,6 +158,7 @@ begin
             or (l.claims and l.version <= l.version_last)
             or l.at < l.at_last
         )
+        and l.kind <> 'mark'
         and not f.holds
     union all
     select d.account_id, 'reserved_after', 'transaction ' || d.version,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from db.migrations.script import execute_script
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
