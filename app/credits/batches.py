@@ -235,7 +235,7 @@ async def _decide_many(
         return []
     except Exception as error:  # noqa: BLE001  # who asks alone is told
         # Whose fault it is shows account by account; keys make it safe to ask again.
-        _logger.info("credits of many accounts are asked alone", error=repr(error))
+        _logger.warning("credits of many accounts are asked alone", error=repr(error))
         return asked
     undecided = []
     for each, answer in zip(asked, answers, strict=True):
