@@ -34,12 +34,17 @@ _KNOWN_BY = {
     "_save": "thresholds set_limits reserve",
     "_settle_limit": "settle_overage settle",
     "_take": "void_grant lapse catch_up",
+    "_assert_read_committed": "ledger_guards",
+    "_reserve_fingerprint": "reserve_replay reserve_sets",
+    "reserve_many": "reserve_many many_like_sets rows_read",
+    "settle_many": "settle_many many_like_sets rows_read",
+    "release_many": "release_many many_like_sets rows_read",
     "_lock": "periods catch_up reserve conservation",
     "record": "settle_usage deduct",
     "emit": "thresholds issue_grant",
 }
 # Races that only an order of two callers can lose.
-_RACED = {"_lock": "reserve_and_deduct closing"}
+_RACED = {"_lock": "reserve_and_deduct closing", "_lock_free": "lock_free"}
 
 
 @dataclass(frozen=True)
