@@ -176,7 +176,7 @@ async def test_what_is_not_said_is_the_reservations(world: World) -> None:
     assert (record["occurred_at"], record["metadata"]) == (NOW, None)
 
 
-def _settled(*amounts: int | None, held: int = 4 * CREDIT, **told: int) -> Spoil:
+def _settled(*amounts: int | None, held: int = 4 * CREDIT, **told: Any) -> Spoil:
     """Return a case: an account of 10 credits, a reservation for each amount to settle."""
 
     async def spoil(world: World) -> Case:

@@ -181,12 +181,12 @@ async def test_who_asks_while_its_shared_call_is_out_comes_after_what_went_on_al
 ) -> None:
     tasks = await gate.busy()
     gate.undecided = {8}
-    first = gate.ask(8, "first")
+    both = [gate.ask(8, "first")]
     await turn()
-    second = gate.ask(8, "second")
+    both.append(gate.ask(8, "second"))
     await turn()
     gate.open()
-    assert await asyncio.gather(first, second) == ["own first", "own second"]
+    assert await asyncio.gather(*both) == ["own first", "own second"]
     assert gate.own[QUIET:] == [(8, ["first", "second"])]
     assert len(gate.many) == 1
     await asyncio.gather(*tasks)
