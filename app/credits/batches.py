@@ -236,7 +236,7 @@ async def _decide_many(
         return []
     except Exception as error:  # noqa: BLE001  # who asks alone is told
         # Whose fault it is shows account by account; keys make it safe to ask again.
-        log.info("credits.asked_alone", exc_info=error)
+        log.warning("credits.asked_alone", exc_info=error)
         return asked
     undecided = []
     for each, answer in zip(asked, answers, strict=True):

@@ -85,11 +85,12 @@ async def test_unlimited_account_without_room_rolls_on_without_a_block(
     credits: Credits, accounts: Accounts, admin: Connection, clock: Clock
 ) -> None:
     await clock.set(NOW)
-    account = await accounts.open()
-    for number in range(9):
+    account = await accounts.open(allowance=-1)
+    block = (await accounts.balance(account)).monthly
+    for number in range(8):
         await credits.issue_grant(account, LARGEST, "top_up", f"{number}")
-    # All that it may ever be granted: no block can be given. The auditor knows.
-    await credits.set_allowance(account, -1, "unlimited")
+    await credits.issue_grant(account, LARGEST - block, "top_up", "rest")
+    # That is all it may ever be granted. The auditor knows, too.
     await clock.set(PERIOD_END)
     row = await credits.catch_up(account)
     assert row.balance.monthly == 0

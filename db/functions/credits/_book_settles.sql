@@ -2,7 +2,7 @@
 --
 -- Draws the amounts from the grants, closes the reservations, writes ledger rows (none
 -- for zero) and usage records. Answers what was drawn: monthly, bonus, lapsed. `p_opened_at`
--- is that of credits._draw.
+-- is that of credits._draw. How rows are found and written: see credits._lock.
 create or replace function credits._book_settles(
     p_account_id uuid,
     p_ledger credits.transactions[],
@@ -53,7 +53,15 @@ begin
         closed_version = coalesce(r.closed_version, l.version),
         closed_at = coalesce(r.closed_at, l.created_at)
     from unnest(p_ledger) as l
-    where r.account_id = p_account_id and r.id = l.reservation_id;
+    cross join lateral (
+        select o.ctid as tid
+        from credits.reservations as o
+        where o.account_id = p_account_id
+            and o.id = l.reservation_id
+            and (o.account_id, o.id) >= (p_account_id, l.reservation_id)
+        offset 0
+    ) as o
+    where r.ctid = o.tid;
 
     perform usage.record(array_fill(p_account_id, array[cardinality(p_ledger)]), (
         select array_agg(row(

@@ -12,6 +12,13 @@
 -- it has an earlier time than anything done now. Functions of sets then say BUSY for each
 -- request, functions of one request answer no row; what was worked is kept either way, so
 -- asking again gets there.
+--
+-- A reservation is found by the two columns of a key, whatever the planner believes. It plans
+-- once for a connection, perhaps while the table is empty or every account has one row; then
+-- an index of which only the account serves looks as good, and a hot account is read whole.
+-- So lookups stand in lateral subqueries (`offset 0`: nothing else is joined first), repeat
+-- the key as a row comparison (only its own index serves that whole, any other is dearer),
+-- and rows are written where they were found (`ctid`: under this lock nobody moves them).
 create or replace function credits._lock(p_account_id uuid)
 returns credits.accounts
 language plpgsql volatile set search_path = pg_catalog, pg_temp

@@ -18,7 +18,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

@@ -25,7 +25,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -58,7 +58,8 @@ begin
         replayed := false;
         select r.* into v_reservation
         from credits.reservations as r
-        where r.account_id = p_account_id and r.id = q.asked_id;
+        where r.account_id = p_account_id and r.id = q.asked_id
+            and (r.account_id, r.id) >= (p_account_id, q.asked_id);
         v_more := greatest(0, coalesce(q.asked_amount, 0) - v_reservation.amount);
 
         if q.asked_amount not between 1 and 1000000000000000000 then
@@ -101,7 +102,8 @@ begin
                 );
                 select r.* into v_reservation
                 from credits.reservations as r
-                where r.account_id = p_account_id and r.id = q.asked_id;
+                where r.account_id = p_account_id and r.id = q.asked_id
+                    and (r.account_id, r.id) >= (p_account_id, q.asked_id);
             end if;
             if v_more > v_spendable and v_account.period_grant = -1
                 and v_reservation.status = 'pending'
@@ -131,7 +133,8 @@ begin
                     greatest(v_reservation.expires_at, q.asked_expires_at);
                 update credits.reservations as r
                 set amount = v_reservation.amount, expires_at = v_reservation.expires_at
-                where r.account_id = p_account_id and r.id = q.asked_id;
+                where r.account_id = p_account_id and r.id = q.asked_id
+                    and (r.account_id, r.id) >= (p_account_id, q.asked_id);
                 insert into credits.reservation_extensions (
                     account_id, version, reservation_id, amount, expires_at, created_at
                 ) values (

@@ -24,7 +24,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -53,7 +53,8 @@ begin
         select r.id, r.status, r.amount, r.settled_amount, r.closed_version
         into reservation_id, status, amount, v_paid, version
         from credits.reservations as r
-        where r.account_id = p_account_id and r.id = q.asked_id;
+        where r.account_id = p_account_id and r.id = q.asked_id
+            and (r.account_id, r.id) >= (p_account_id, q.asked_id);
 
         if reservation_id is null then
             outcome := 'RESERVATION_NOT_FOUND';
@@ -82,7 +83,8 @@ begin
                 release_reason = q.reason,
                 closed_version = v_account.version,
                 closed_at = v_account.clock_at
-            where r.account_id = p_account_id and r.id = q.asked_id;
+            where r.account_id = p_account_id and r.id = q.asked_id
+                and (r.account_id, r.id) >= (p_account_id, q.asked_id);
         end if;
 
         if outcome <> 'OK' then

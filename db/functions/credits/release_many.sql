@@ -7,8 +7,7 @@
 -- requests to credits.release, which decides them one by one. The last row of an account
 -- carries its balance.
 --
--- Rows are found by their keys whatever the planner believes about their number: the plan
--- is made once, perhaps while the tables are empty.
+-- How rows are found and written: see credits._lock.
 --
 -- locks     the accounts that nobody holds; waits for none
 -- refuses   nothing
@@ -30,8 +29,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -53,11 +51,11 @@ begin
     found as (
         select
             q.*,
-            a.version, a.available, a.reserved, a.overage, a.overdraft_limit,
+            a.account_tid, a.version, a.available, a.reserved, a.overage, a.overdraft_limit,
             a.monthly, a.bonus, a.spent_total - a.spent_at_period_start as used,
             a.period_grant, a.period_start, a.period_end,
             greatest(n.now, a.clock_at) as at,
-            r.amount,
+            r.tid, r.amount,
             (
                 not q.is_twin
                 and r.status = 'pending'
@@ -68,9 +66,20 @@ begin
             ) is true as is_plain
         from (select core.clock() as now offset 0) as n
         cross join asked as q
-        join credits.accounts as a on a.account_id = q.account_id
-        left join credits.reservations as r
-            on r.account_id = q.account_id and r.id = q.reservation_id
+        cross join lateral (
+            select a.ctid as account_tid, a.*
+            from credits.accounts as a
+            where a.account_id = q.account_id
+            offset 0
+        ) as a
+        left join lateral (
+            select r.ctid as tid, r.*
+            from credits.reservations as r
+            where r.account_id = q.account_id
+                and r.id = q.reservation_id
+                and (r.account_id, r.id) >= (q.account_id, q.reservation_id)
+            offset 0
+        ) as r on true
     ),
     plain as materialized (
         select p.*, p.version + p.place as closed_version, p.held_sum::bigint as held
@@ -95,7 +104,7 @@ begin
             closed_version = p.closed_version,
             closed_at = p.at
         from plain as p
-        where r.account_id = p.account_id and r.id = p.reservation_id
+        where r.ctid = p.tid
     ),
     moved as (
         -- How full the account is does not change: what is reserved counts as its own.
@@ -105,7 +114,7 @@ begin
             version = a.version + p.places,
             clock_at = p.at
         from plain as p
-        where p.place = p.places and a.account_id = p.account_id
+        where p.place = p.places and a.ctid = p.account_tid
     )
     select
         p.ordinal, 'OK', null::jsonb, false,

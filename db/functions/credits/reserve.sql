@@ -25,7 +25,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -62,8 +62,14 @@ begin
             idempotency_key, amount, ttl_seconds, feature, quality, model, price_version,
             end_customer_ref, related_type, related_id, related_name, actor, metadata, ordinal
         )
-        left join credits.reservations as r
-            on r.account_id = p_account_id and r.idempotency_key = u.idempotency_key
+        left join lateral (
+            select r.*
+            from credits.reservations as r
+            where r.account_id = p_account_id
+                and r.idempotency_key = u.idempotency_key
+                and (r.account_id, r.idempotency_key) >= (p_account_id, u.idempotency_key)
+            offset 0
+        ) as r on true
         order by u.ordinal
     loop
         ordinal := q.ordinal;

@@ -28,7 +28,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -90,8 +90,14 @@ begin
             usage_estimated, cost_nanodollars, latency_ms, status_code, trace_id, occurred_at,
             actor, metadata, ordinal
         )
-        left join credits.reservations as r
-            on r.account_id = p_account_id and r.id = u.reservation_id
+        left join lateral (
+            select r.*
+            from credits.reservations as r
+            where r.account_id = p_account_id
+                and r.id = u.reservation_id
+                and (r.account_id, r.id) >= (p_account_id, u.reservation_id)
+            offset 0
+        ) as r on true
         order by u.ordinal
     loop
         ordinal := q.ordinal;

@@ -8,8 +8,7 @@
 -- account nothing is written and no row is answered: send its requests to credits.settle,
 -- which decides them one by one. The last row of an account carries its balance.
 --
--- Rows are found by their keys whatever the planner believes about their number: the plan
--- is made once, perhaps while the tables are empty.
+-- How rows are found and written: see credits._lock.
 --
 -- locks     the accounts that nobody holds; waits for none
 -- refuses   nothing
@@ -31,8 +30,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -56,12 +54,12 @@ begin
     found as (
         select
             q.*,
-            a.version, a.available, a.reserved, a.overage, a.overdraft_limit,
+            a.account_tid, a.version, a.available, a.reserved, a.overage, a.overdraft_limit,
             a.monthly, a.bonus, a.spent_total - a.spent_at_period_start as used,
             a.period_grant, a.period_start, a.period_end,
             a.low_balance_percent, a.minimum_charge, a.level,
             greatest(n.now, a.clock_at) as at,
-            r.amount as held, r.feature, r.quality, coalesce(q.asked_model, r.model) as model,
+            r.tid, r.amount as held, r.feature, r.quality, coalesce(q.asked_model, r.model) as model,
             r.price_version, r.end_customer_ref, r.related_type, r.related_id, r.related_name,
             coalesce((q.actor).kind, r.actor_kind) as actor_kind,
             coalesce((q.actor).id, r.actor_id) as actor_id,
@@ -80,9 +78,20 @@ begin
             ) is true as is_plain
         from (select core.clock() as now offset 0) as n
         cross join asked as q
-        join credits.accounts as a on a.account_id = q.account_id
-        left join credits.reservations as r
-            on r.account_id = q.account_id and r.id = q.reservation_id
+        cross join lateral (
+            select a.ctid as account_tid, a.*
+            from credits.accounts as a
+            where a.account_id = q.account_id
+            offset 0
+        ) as a
+        left join lateral (
+            select r.ctid as tid, r.*
+            from credits.reservations as r
+            where r.account_id = q.account_id
+                and r.id = q.reservation_id
+                and (r.account_id, r.id) >= (q.account_id, q.reservation_id)
+            offset 0
+        ) as r on true
     ),
     plain as materialized (
         select
@@ -99,12 +108,13 @@ begin
                 sum(f.charged) over whole as charged_sum,
                 count(*) over whole as places,
                 bool_and(f.is_plain) over whole as are_plain,
+                first_value(g.tid) over upto as grant_tid,
                 first_value(g.id) over upto as grant_id,
                 first_value(g.pool) over upto as pool,
                 first_value(g.remaining) over upto as grant_remaining
             from found as f
             left join lateral (
-                select g.id, g.pool, g.remaining
+                select g.ctid as tid, g.id, g.pool, g.remaining
                 from credits.grants as g
                 where f.place = 1
                     and g.account_id = f.account_id
@@ -133,13 +143,13 @@ begin
             closed_version = p.settled_version,
             closed_at = p.at
         from plain as p
-        where r.account_id = p.account_id and r.id = p.reservation_id
+        where r.ctid = p.tid
     ),
     drawn as (
         update credits.grants as g
         set remaining = g.remaining - p.charged_total
         from plain as p
-        where p.place = p.places and g.account_id = p.account_id and g.id = p.grant_id
+        where p.place = p.places and g.ctid = p.grant_tid
     ),
     booked as (
         insert into credits.transactions (
@@ -169,7 +179,7 @@ begin
             version = a.version + p.places,
             clock_at = p.at
         from plain as p
-        where p.place = p.places and a.account_id = p.account_id
+        where p.place = p.places and a.ctid = p.account_tid
     ),
     recorded as materialized (
         select usage.record(

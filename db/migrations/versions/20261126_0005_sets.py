@@ -13,4 +13,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Nothing to undo: the functions of the older release are applied over these."""
+    # Of the functions there is nothing to undo: those of the older release are applied.
+    execute_script(
+        "alter table credits.reservations alter column account_id reset (n_distinct),"
+        " alter column idempotency_key reset (n_distinct);"
+    )

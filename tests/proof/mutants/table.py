@@ -17,11 +17,15 @@ _KNOWN_BY = {
     "_activate": "issue_grant forgive_overage void_grant_debt thresholds settle_overage",
     "_allow": "set_allowance set_allowance_terms paid_late",
     "_book_settles": "settle settle_sets settle_usage",
-    "_catch_up": "set_allowance_terms periods periods_ties paid_late catch_up lapse",
+    "_catch_up": "overdue set_allowance_terms periods periods_ties paid_late catch_up lapse",
     "_check_reserve": "reserve",
+    "adjust": "adjust overdue reserve_shortfall",
+    "deduct": "deduct far_behind overdue",
+    "reserve": "reserve reserve_sets reserve_replay reserve_shortfall settle_overage far_behind",
+    "settle": "settle_overage settle settle_sets settle_draws settle_usage thresholds release",
     "_claw_back": "adjust void_grant_debt void_grant",
     "_draw": "settle_draws settle_sets lapse lapse_pool",
-    "_expire_due": "expire_reservations overdue lapse catch_up",
+    "_expire_due": "expire_reservations overdue lapse catch_up far_behind periods",
     "_expire_grants": "lapse catch_up lapse_pool crowded",
     "_give": "issue_grant issue_grant_refusals periods",
     "_held_by": "lapse lapse_pool",
@@ -34,12 +38,17 @@ _KNOWN_BY = {
     "_save": "thresholds set_limits reserve",
     "_settle_limit": "settle_overage settle",
     "_take": "void_grant lapse catch_up",
+    "_assert_read_committed": "ledger_guards",
+    "_reserve_fingerprint": "reserve_replay reserve_sets",
+    "reserve_many": "reserve_many many_like_sets rows_read",
+    "settle_many": "settle_many many_like_sets rows_read",
+    "release_many": "release_many many_like_sets rows_read",
     "_lock": "periods catch_up reserve conservation",
     "record": "settle_usage deduct",
     "emit": "thresholds issue_grant",
 }
 # Races that only an order of two callers can lose.
-_RACED = {"_lock": "reserve_and_deduct closing"}
+_RACED = {"_lock": "reserve_and_deduct closing", "_lock_free": "lock_free"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""Shared lanes and Postgres: who is locked, who is refused, and what the feed is told."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.core.database import Database
+from app.core.refusals import Refusal
+from app.credits import Credits, ReserveRequest
+from app.credits import batches as module
+from app.credits.calls import Answered
+from app.credits.rows import Balance, Reserved
+from tests.support.accounts import CREDIT, Accounts
+from tests.support.races import Race, Session, figures
+
+
+class Told:
+    """Notes what the feed is told."""
+
+    def __init__(self) -> None:
+        self.moves: list[tuple[UUID, int, int, list[UUID]]] = []
+
+    def moved(
+        self, version_before: int, balance: Balance, reservations: Sequence[Answered]
+    ) -> None:
+        ids = [row.reservation_id for row in reservations if isinstance(row, Reserved)]
+        self.moves.append((balance.account_id, version_before, balance.balance_version, ids))
+
+
+class Watched(Credits):
+    """Notes which accounts each call on many had."""
+
+    def __init__(self, database: Database, told: Told) -> None:
+        self.calls: list[list[UUID]] = []
+        super().__init__(database, told)
+
+    async def reserve_many(
+        self, account_ids: Sequence[UUID], requests: Sequence[ReserveRequest]
+    ) -> list[Reserved | None]:
+        self.calls.append(list(account_ids))
+        return await super().reserve_many(account_ids, requests)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def watched(database: Database, told: Told, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.setattr(module, "SHARED_LANES", 1)
+    monkeypatch.setattr(module, "QUIET", 1)
+    return Watched(database, told)
+
+
+def reserve(
+    credits: Credits, account_id: UUID, key: str, amount: int = 1
+) -> "asyncio.Task[Reserved]":
+    return asyncio.create_task(credits.reserve(account_id, ReserveRequest(key, amount)))
+
+
+@asynccontextmanager
+async def behind(
+    race: Race, credits: Credits, account_id: UUID, *locked: UUID
+) -> AsyncIterator["asyncio.Task[Reserved]"]:
+    """Keep a first account waiting in a lane of its own, so that others share one."""
+
+    async def lock(session: Session) -> None:
+        for each in (account_id, *locked):
+            await session.credits.catch_up(each)
+
+    await race.hold(lock)
+    first = reserve(credits, account_id, "first")
+    await race.someone_waits()
+    yield first
+    await race.commit()
+    await first
+
+
+async def test_a_locked_account_waits_alone_while_the_others_are_answered(
+    watched: Watched, accounts: Accounts, race: Race
+) -> None:
+    busy, slow, a, b = [await accounts.open(1) for _ in range(4)]
+    async with behind(race, watched, busy, slow) as first:
+        late, *others = [reserve(watched, each, "k") for each in (slow, a, b)]
+        answers = await asyncio.gather(*others)
+        assert [answer.version for answer in answers] == [3, 3]
+        assert watched.calls == [[slow, a, b]]
+        assert not late.done()
+        assert not first.done()
+    assert (await late).version == 3
+
+
+async def test_a_refusal_on_the_shared_way_is_its_own(
+    watched: Watched, accounts: Accounts, race: Race
+) -> None:
+    slow, poor, rich = [await accounts.open(1) for _ in range(3)]
+    async with behind(race, watched, slow):
+        much, little = reserve(watched, poor, "k", 5 * CREDIT), reserve(watched, rich, "k", 2)
+        assert (await little).version == 3
+        with pytest.raises(Refusal) as refused:
+            await much
+        assert refused.value.code == "INSUFFICIENT_CREDITS"
+        assert refused.value.facts["shortfall"] == 4 * CREDIT
+    assert sorted(itertools.chain(*watched.calls)) == sorted([poor, rich])
+    assert figures(await accounts.balance(poor)) == (CREDIT, 0, 0)
+
+
+@pytest.mark.parametrize("bad", ["nul \x00", "half a pair \ud800"])
+async def test_what_postgres_has_no_character_for_fails_alone(
+    bad: str, watched: Watched, accounts: Accounts, race: Race
+) -> None:
+    slow, *others = [await accounts.open(1) for _ in range(4)]
+    async with behind(race, watched, slow):
+        keys = ["k", bad, "k"]
+        answers: list[Any] = await asyncio.gather(
+            *(reserve(watched, each, key) for each, key in zip(others, keys, strict=True)),
+            return_exceptions=True,
+        )
+    assert [isinstance(answer, Reserved) for answer in answers] == [True, False, True]
+    assert [figures(await accounts.balance(each))[1] for each in others] == [1, 0, 1]
+
+
+async def test_the_feed_is_told_once_for_each_account(
+    watched: Watched, told: Told, accounts: Accounts, race: Race
+) -> None:
+    slow, a, b = [await accounts.open(1) for _ in range(3)]
+    async with behind(race, watched, slow):
+        rows = await asyncio.gather(
+            *(reserve(watched, each, key) for each, key in ((a, "x"), (b, "y"), (a, "z")))
+        )
+        ids = [row.reservation_id for row in rows]
+        assert watched.calls == [[a, b, a]]
+        assert told.moves == [(a, 2, 4, [ids[0], ids[2]]), (b, 2, 3, [ids[1]])]
+        assert [row.balance.balance_version for row in rows if row.balance] == [4, 3, 4]
