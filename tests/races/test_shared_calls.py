@@ -37,7 +37,7 @@ class Watched(Credits):
 
     def __init__(self, database: Database, told: Told) -> None:
         self.calls: list[list[UUID]] = []
-        super().__init__(database, told)
+        super().__init__(database, told, shared_lanes=1)
 
     async def reserve_many(
         self, account_ids: Sequence[UUID], requests: Sequence[ReserveRequest]
@@ -53,7 +53,6 @@ def told() -> Told:
 
 @pytest.fixture
 def watched(database: Database, told: Told, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(module, "SHARED_LANES", 1)
     monkeypatch.setattr(module, "QUIET", 1)
     return Watched(database, told)
 

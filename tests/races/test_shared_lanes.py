@@ -28,13 +28,15 @@ def account(number: int) -> UUID:
 class Gate:
     """Stands for Postgres: notes what it is sent, and answers when it is opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared_lanes: int = SHARED_LANES) -> None:
         self.own: list[tuple[int, list[str]]] = []
         self.many: list[list[tuple[int, str]]] = []
         self.undecided: set[int] = set()
         self.error: Exception | None = None
         self._open = asyncio.Event()
-        self.batches: Batches[str, str] = Batches(self._send, self._send_many)
+        self.batches: Batches[str, str] = Batches(
+            self._send, self._send_many, shared_lanes=shared_lanes
+        )
 
     async def _send(self, account_id: UUID, requests: Sequence[str]) -> list[str]:
         self.own.append((account_id.int // SHARED_LANES, list(requests)))
@@ -287,3 +289,13 @@ async def test_a_task_that_is_ended_leaves_nobody_waiting(gate: Gate) -> None:
     assert gate.batches.lanes == QUIET
     gate.open()
     await asyncio.gather(*tasks)
+
+
+async def test_without_shared_lanes_each_call_is_of_one_account() -> None:
+    gate = Gate(shared_lanes=0)
+    count = QUIET + 3
+    tasks = [gate.ask(number, f"{number}") for number in range(count)]
+    await turn()
+    gate.open()
+    assert await asyncio.gather(*tasks) == [f"own {number}" for number in range(count)]
+    assert gate.many == []
