@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.proof.crashes.accounts import Opened
 from tests.proof.crashes.faults import FAULTS, drawn
 from tests.proof.crashes.installation import Installation, installed
 from tests.proof.crashes.load import Truth, Work
@@ -73,7 +74,9 @@ async def test_a_client_that_asks_again_with_another_key_is_seen(
 class _Forgetting(Rounds):
     """Rounds in which Postgres forgets a deduction, as on a disk that lies about its fsync."""
 
-    async def judge(self, number: int, name: str, truth: Truth, works: list[Work]) -> None:
+    async def judge(
+        self, number: int, name: str, truth: Truth, opened: Opened, works: list[Work]
+    ) -> None:
         admin = await asyncpg.connect(self.installation.admin_url)
         # As a superuser can: the ledger's own guards do not run then.
         await admin.execute("set session_replication_role = replica")
@@ -82,7 +85,7 @@ class _Forgetting(Rounds):
             " (select min(idempotency_key) from credits.transactions where operation = 'deduct')"
         )
         await admin.close()
-        await super().judge(number, name, truth, works)
+        await super().judge(number, name, truth, opened, works)
 
 
 async def test_what_was_acknowledged_and_is_gone_is_seen(spoilt: Installation) -> None:
