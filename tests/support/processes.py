@@ -78,6 +78,11 @@ class ExchequerProcess(ABC):
     async def _works(self) -> bool:
         """Whether it does its work by now."""
 
+    async def ended(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        await asyncio.to_thread(self._process.wait, 30)
+
     def kill(self) -> None:
         """End it as a crash would."""
         assert self._process is not None

@@ -38,7 +38,7 @@ async def _play(numbers: range, seed: int, *, keep: bool, only: bool, unsafe: bo
 def main() -> None:
     """Read what to play; end with 1 where anything was lost, doubled or kept too long."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.crashes", description=__doc__)
-    parser.add_argument("--count", type=int, default=25, help="how many rounds")
+    parser.add_argument("--count", type=int, default=30, help="how many rounds")
     parser.add_argument("--seed", type=int, default=1, help="what all chance is made of")
     parser.add_argument("--only", type=int, metavar="ROUND", help="play this round alone")
     parser.add_argument("--keep", action="store_true", help="keep the result as published")

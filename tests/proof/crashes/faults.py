@@ -8,7 +8,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass
 from random import Random
 
-from tests.proof.crashes.moments import Scene, backends, crowded, stopped_holder, visits_waiting
+from tests.proof.crashes.moments import (
+    Scene,
+    backends,
+    crowded,
+    stopped_holder,
+    under_way,
+    visits_waiting,
+)
 from tests.proof.crashes.proxy import Moving
 
 Strike = Callable[[Scene], AbstractAsyncContextManager[None]]
@@ -147,7 +154,7 @@ async def _postgres_stopped(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _valkey_killed(scene: Scene) -> AsyncIterator[None]:
     valkey = scene.installation.valkey
-    await crowded(scene)
+    under_way(scene)
     valkey.kill()
     try:
         yield
@@ -158,7 +165,7 @@ async def _valkey_killed(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _valkey_stopped(scene: Scene) -> AsyncIterator[None]:
     valkey = scene.installation.valkey
-    await crowded(scene)
+    under_way(scene)
     os.kill(valkey.pid, signal.SIGSTOP)
     try:
         yield
@@ -182,7 +189,7 @@ async def _visits_cut(scene: Scene) -> AsyncIterator[None]:
 async def _cut(scene: Scene, what: Moving, count: int) -> AsyncIterator[None]:
     proxy = scene.installation.proxy
     before = proxy.cut[what]
-    scene.inside = proxy.inside
+    under_way(scene)
     proxy.cuts_left[what] = count
     try:
         yield

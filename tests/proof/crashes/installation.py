@@ -52,9 +52,10 @@ class Installation:
         return self.postgres.url(_DATABASE)
 
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[Database]:
+    async def database(self, command_seconds: float = 10.0) -> AsyncIterator[Database]:
         """Lend the application's way to Postgres, past the proxy."""
-        database = await Database.connect(self.app_url, PoolLimits(min_size=1, max_size=2))
+        limits = PoolLimits(min_size=1, max_size=2, command_seconds=command_seconds)
+        database = await Database.connect(self.app_url, limits)
         try:
             yield database
         finally:

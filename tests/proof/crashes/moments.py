@@ -18,8 +18,8 @@ from tests.support.processes import ApiProcess
 CROWD = 12
 # How long after that: all of what a call does lies within.
 _CALL_SECONDS = 0.006
-# Less than they wait for a lock.
-_CROWD_SECONDS = 1.5
+# Less than anybody waits for a lock.
+_CROWD_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 _VISITS_SECONDS = 10.0
 _PAUSE = 0.005
@@ -63,18 +63,31 @@ class Scene:
     # Sends the second half of all work, to have something under way when it strikes.
     send: Callable[[], None]
     sent: "dict[asyncio.Task[None], ApiProcess]" = field(default_factory=dict)
+    is_all_sent: bool = False
     # How many calls were known to be inside of Postgres when it struck.
     inside: int = 0
     is_met: bool = False
 
     @property
-    def is_over(self) -> bool:
-        """Whether every first request has its answer, or will have none."""
+    def is_quiet(self) -> bool:
+        """Whether every request that was sent has its answer, or will have none."""
         return all(task.done() for task in self.sent)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.is_all_sent and self.is_quiet
 
     def asked(self, api: ApiProcess) -> int:
         """How many requests this API has not answered."""
         return sum(one is api and not task.done() for task, one in self.sent.items())
+
+
+def under_way(scene: Scene) -> None:
+    """Send all that is left, for what does not aim at Postgres."""
+    scene.send()
+    scene.is_met = not scene.is_quiet
+    scene.inside = scene.installation.proxy.inside
 
 
 async def crowded(scene: Scene) -> None:
@@ -111,26 +124,33 @@ async def _gathered(scene: Scene) -> AsyncIterator[Connection]:
 async def stopped_holder(scene: Scene) -> int:
     """Stop a backend (SIGSTOP) that holds an account's lock for which others wait; its pid.
 
-    It is the next in line when the locks are let go, and may run for a drawn while: then it is
-    somewhere in its call, if it has not ended. What Postgres says of it while it stands is
-    true as long as it does. Where the load ends before, it is any backend, and not met.
+    Those that are next in line are stopped before the locks are let go, then one after the
+    other may run for a drawn while: so it is somewhere in its call, if it has not ended. What
+    Postgres says of it while it stands is true as long as it does. Where the load ends before
+    one is found, it is any backend, and not met.
     """
-    spread = _CALL_SECONDS
     async with scene.installation.admin() as admin:
-        while not scene.is_over or not scene.sent:
+        while not scene.is_over:
             async with _gathered(scene) as keeper:
                 rows = await admin.fetch(_NEXT, keeper.get_server_pid())
-                if not rows:
-                    continue
-                pid: int = scene.chance.choice(rows)["pid"]
-                os.kill(pid, signal.SIGSTOP)
-            os.kill(pid, signal.SIGCONT)
-            _spin(scene.chance.uniform(0, spread))
-            if _stop(pid) and await _holds(admin, pid):
-                scene.is_met = True
-                return pid
-            _resume(pid)
-            spread /= 2
+                line: list[int] = [row["pid"] for row in rows]
+                scene.chance.shuffle(line)
+                for pid in line:
+                    os.kill(pid, signal.SIGSTOP)
+            spread = _CALL_SECONDS
+            try:
+                while line:
+                    pid = line.pop()
+                    _resume(pid)
+                    _spin(scene.chance.uniform(0, spread))
+                    if _stop(pid) and await _holds(admin, pid):
+                        scene.is_met = True
+                        return pid
+                    _resume(pid)
+                    spread /= 2
+            finally:
+                for pid in line:
+                    _resume(pid)
     scene.is_met = False
     any_of_them: int = scene.chance.choice(await backends(scene))
     os.kill(any_of_them, signal.SIGSTOP)

@@ -21,6 +21,8 @@ from tests.proof.verdict import Verdict, Zero
 _RESERVED = "select count(*) from credits.reservations where account_id = any($1)"
 # One in so many asks an account that has enough for three in five of them.
 _SCARCE = 8
+# All books at once, after hundreds of rounds.
+_AUDIT_SECONDS = 600.0
 _NO_CREDITS = "INSUFFICIENT_CREDITS"
 
 
@@ -58,7 +60,7 @@ class Rounds:
     began: float = field(default_factory=time.monotonic)
     played: Counter[str] = field(default_factory=Counter)
     met: Counter[str] = field(default_factory=Counter)
-    inside: Counter[str] = field(default_factory=Counter)
+    inside: dict[str, list[int]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     committed: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -97,7 +99,7 @@ class Rounds:
         async with self.installation.admin() as admin:
             await self.overdue.judge_all(admin, await self.overdue.now(admin))
             count = await admin.fetchval("select count(*) from credits.accounts")
-        async with self.installation.database() as database:
+        async with self.installation.database(_AUDIT_SECONDS) as database:
             await audited(database, self.findings, [None])
         self.findings.of = max(self.findings.of, count)
 
@@ -121,13 +123,15 @@ class Rounds:
             for place, work in enumerate(waves.pop() if waves else []):
                 api = apis[place % len(apis)]
                 scene.sent[asyncio.ensure_future(client.first(api.url, work))] = api
+            scene.is_all_sent = not waves
 
         scene = Scene(self.installation, chance, opened, send)
         send()
-        after = chance.randint(1, max(1, sum(work.kind != "deduct" for work in works[:middle])))
+        reserving = sum(work.kind not in {"deduct", "scarce"} for work in works[:middle])
+        after = chance.randint(0, reserving)
         async with AsyncExitStack() as struck:
             async with self.installation.admin() as watch, asyncio.timeout(BACK_SECONDS):
-                while await watch.fetchval(_RESERVED, opened.all) < after and not scene.is_over:
+                while await watch.fetchval(_RESERVED, opened.all) < after and not scene.is_quiet:
                     await asyncio.sleep(0)
             await struck.enter_async_context(fault.strike(scene))
             send()
@@ -150,7 +154,7 @@ class Rounds:
             await self._judge_time(opened, works, truth)
         self.played[name] += 1
         self.met[name] += scene.is_met
-        self.inside[name] += scene.inside
+        self.inside.setdefault(name, []).append(scene.inside)
 
     async def _judge_time(self, opened: Opened, works: list[Work], truth: Truth) -> None:
         async with self.installation.admin() as admin:
@@ -247,11 +251,13 @@ class Rounds:
     def verdict(self) -> Verdict:
         """Return what all rounds together show."""
         outcome = Verdict("crashes", self.seed, began=self.began)
+        seconds = time.monotonic() - self.began
         # Nothing is said of what was never tried: one round alone has no such requests.
         tried = [zero for zero in self.zeros if zero is not self.silent or zero.of]
         outcome.zeros = [*tried, self.unmet]
         outcome.figures = {
             "rounds": self.played.total(),
+            "seconds a round": round(seconds / max(1, self.played.total()), 1),
             "requests": self.doubled.of,
             "requests without an answer": self.errors.total(),
             "of them had happened": self.committed.total(),
@@ -260,9 +266,9 @@ class Rounds:
         }
         for name, count in sorted(self.played.items()):
             outcome.figures[f"rounds with {name}"] = (
-                f"{count}, met as meant: {self.met[name]}; calls inside of Postgres:"
-                f" {self.inside[name]}; without an answer: {self.errors[name]}, of them had"
-                f" happened: {self.committed[name]}"
+                f"{count}, met as meant: {self.met[name]}; calls inside of Postgres when it"
+                f" struck: {min(self.inside[name])} to {max(self.inside[name])}; without an"
+                f" answer: {self.errors[name]}, of them had happened: {self.committed[name]}"
             )
         outcome.figures["again with"] = f"make prove W=crashes P='--seed {self.seed} --only ROUND'"
         return outcome
