@@ -1,19 +1,24 @@
 """The rounds with a crash, a few of them; and that they go red where something is broken."""
 
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from contextlib import asynccontextmanager
 
-import asyncpg
 import pytest
 
-from tests.proof.crashes.faults import FAULTS, drawn
+from db.apply import FUNCTIONS
+from tests.proof.crashes.accounts import Opened
+from tests.proof.crashes.faults import FAULTS, Fault, drawn
 from tests.proof.crashes.installation import Installation, installed
 from tests.proof.crashes.load import Truth, Work
 from tests.proof.crashes.rounds import Rounds
 
-ROUNDS = 25
-WORKS = 120
+ROUNDS = 2 * len(FAULTS)
+WORKS = 160
 SEED = 20261126
+# Where something is kept on purpose, nobody has to wait for long to see it.
+SHORT_MARGIN = 0.5
 # Servers start and recover many times over.
 pytestmark = pytest.mark.timeout(400)
 
@@ -25,14 +30,22 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         yield made
 
 
-@pytest.fixture
-async def spoilt(tmp_path: Path) -> AsyncIterator[Installation]:
-    """One of its own, for a test that leaves its books broken."""
-    async with installed(tmp_path) as made:
-        yield made
+@asynccontextmanager
+async def _broken(installation: Installation, path: str, old: str, new: str) -> AsyncIterator[None]:
+    """Break a SQL function, as its file would be with another text."""
+    text = (FUNCTIONS / path).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    async with installation.admin() as admin:
+        await admin.execute(text.replace(old, new))
+    try:
+        yield
+    finally:
+        async with installation.admin() as admin:
+            await admin.execute(text)
 
 
 def test_every_fault_comes_in_turn() -> None:
+    assert ROUNDS >= 25
     for first in range(1, ROUNDS, len(FAULTS)):
         faults = {drawn(SEED, number) for number in range(first, first + len(FAULTS))}
         assert faults == set(FAULTS)
@@ -44,6 +57,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     rounds = Rounds(installation, SEED, works=WORKS)
     for number in range(1, ROUNDS + 1):
         await rounds.play(number)
+    await rounds.finish()
     verdict = rounds.verdict()
     record_property("figures", verdict.told())
     assert verdict.is_proven, verdict.told()
@@ -51,6 +65,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     # Rounds in which nobody missed an answer would prove nothing.
     assert rounds.committed.total() > 0
     assert rounds.errors.total() > rounds.committed.total()
+    assert rounds.overdue.unanswered > 0
 
 
 async def test_a_client_that_asks_again_with_another_key_is_seen(
@@ -70,34 +85,164 @@ async def test_a_client_that_asks_again_with_another_key_is_seen(
     assert broken.findings.found == 0
 
 
+_FORGET = """
+with gone as (
+    delete from credits.transactions where account_id = any($1) and idempotency_key = (
+        select min(t.idempotency_key) from credits.transactions as t
+        where t.account_id = any($1) and t.operation = 'deduct'
+    )
+    returning *
+)
+insert into forgotten select * from gone
+"""
+
+
 class _Forgetting(Rounds):
     """Rounds in which Postgres forgets a deduction, as on a disk that lies about its fsync."""
 
-    async def judge(self, number: int, name: str, truth: Truth, works: list[Work]) -> None:
-        admin = await asyncpg.connect(self.installation.admin_url)
-        # As a superuser can: the ledger's own guards do not run then.
-        await admin.execute("set session_replication_role = replica")
-        await admin.execute(
-            "delete from credits.transactions where operation = 'deduct' and idempotency_key ="
-            " (select min(idempotency_key) from credits.transactions where operation = 'deduct')"
-        )
-        await admin.close()
-        await super().judge(number, name, truth, works)
+    async def judge(
+        self, number: int, name: str, truth: Truth, opened: Opened, works: list[Work]
+    ) -> None:
+        async with self.installation.admin() as admin:
+            # As a superuser can: the ledger's own guards do not run then.
+            await admin.execute("set session_replication_role = replica")
+            await admin.execute("create temporary table forgotten (like credits.transactions)")
+            await admin.execute(_FORGET, opened.all)
+            await super().judge(number, name, truth, opened, works)
+            await admin.execute("insert into credits.transactions select * from forgotten")
 
 
-async def test_what_was_acknowledged_and_is_gone_is_seen(spoilt: Installation) -> None:
-    rounds = _Forgetting(spoilt, SEED, works=WORKS)
+async def test_what_was_acknowledged_and_is_gone_is_seen(installation: Installation) -> None:
+    rounds = _Forgetting(installation, SEED, works=WORKS)
     await rounds.play(1, "Valkey killed")
     assert rounds.lost.found == 1
     assert rounds.findings.found > 0
     assert not rounds.verdict().is_proven
 
 
+async def test_workers_that_do_not_sweep_are_seen(installation: Installation) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS, margin_seconds=SHORT_MARGIN)
+    for worker in installation.workers:
+        os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        await rounds.play(2, "cut after commit")
+    finally:
+        for worker in installation.workers:
+            os.kill(worker.pid, signal.SIGCONT)
+    # Each that was left behind is kept, whether its caller had an answer or not.
+    assert rounds.overdue.leaked.found == rounds.overdue.leaked.of > 0
+    assert rounds.overdue.undone.found == rounds.overdue.undone.of == 2
+    # What is kept is where it was: nothing but time is missing.
+    assert (rounds.lost.found, rounds.doubled.found, rounds.findings.found) == (0, 0, 0)
+    assert not rounds.verdict().is_proven
+
+
+async def test_an_expiry_that_skips_some_reservations_is_seen(installation: Installation) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS, margin_seconds=SHORT_MARGIN)
+    due = "r.expires_at <= v_upto"
+    skips = f"{due} and r.amount % 2 = 0"
+    async with _broken(installation, "credits/_expire_due.sql", due, skips):
+        await rounds.play(1, "API killed")
+    assert 0 < rounds.overdue.leaked.found < rounds.overdue.leaked.of
+    assert not rounds.verdict().is_proven
+
+
+async def test_a_grant_that_nobody_knows_to_be_due_is_seen(installation: Installation) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS, margin_seconds=SHORT_MARGIN)
+    due = "min(case g.state when 'scheduled' then g.effective_at when 'live' then g.expires_at end)"
+    async with _broken(installation, "credits/_next_due.sql", due, "min(null::timestamptz)"):
+        await rounds.play(1, "connections reset")
+    assert rounds.overdue.undone.found == 2
+    assert not rounds.verdict().is_proven
+
+
+@pytest.mark.parametrize(
+    ("says", "lost", "doubled"),
+    [
+        ("where p_type <> 'credits.granted'", True, False),
+        ("union all select p_account_id, p_version + 9, p_type, p_payload, p_at", False, True),
+    ],
+)
+async def test_an_outbox_that_says_too_little_or_too_much_is_seen(
+    installation: Installation,
+    says: str,
+    lost: bool,  # noqa: FBT001  # a case
+    doubled: bool,  # noqa: FBT001  # a case
+) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS)
+    told = "values (p_account_id, p_version, p_type, p_payload, p_at)"
+    instead = f"select p_account_id, p_version, p_type, p_payload, p_at {says}"
+    async with _broken(installation, "events/emit.sql", told, instead):
+        await rounds.play(1, "Valkey stopped")
+    assert (rounds.lost.found > 0, rounds.doubled.found > 0) == (lost, doubled)
+
+
+async def test_one_credit_more_than_there_is_is_seen(installation: Installation) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS)
+    limit = "if q.amount > v_spendable then\n                outcome"
+    async with _broken(
+        installation, "credits/reserve.sql", limit, limit.replace("spendable", "spendable + 1e6")
+    ):
+        await rounds.play(1, "backend ended")
+    assert rounds.sums.found == 1
+    assert not rounds.verdict().is_proven
+
+
+async def test_what_an_api_cannot_explain_is_seen(installation: Installation) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS)
+    begin = "begin\n    perform credits._check_key(p_idempotency_key);"
+    fails = "begin if random() < 0.2 then raise exception 'broken on purpose'; end if;"
+    async with _broken(installation, "credits/deduct.sql", begin, begin.replace("begin", fails)):
+        await rounds.play(1, "Valkey stopped")
+    assert rounds.internal.found > 0
+    # Nothing is broken but Valkey: somebody had no answer all the same.
+    assert rounds.silent.found > 0
+    assert rounds.doubled.found == 0
+
+
+class _Deserted(Rounds):
+    """Rounds in which a worker ends by itself."""
+
+    async def judge(
+        self, number: int, name: str, truth: Truth, opened: Opened, works: list[Work]
+    ) -> None:
+        [worker, *_] = self.installation.workers
+        os.kill(worker.pid, signal.SIGKILL)
+        await worker.ended()
+        await super().judge(number, name, truth, opened, works)
+        await worker.start()
+
+
+async def test_a_worker_that_ends_by_itself_is_seen(installation: Installation) -> None:
+    rounds = _Deserted(installation, SEED, works=WORKS)
+    await rounds.play(1, "Valkey killed")
+    assert rounds.ended.found == 1
+
+
+async def test_a_fault_that_was_never_met_is_seen(installation: Installation) -> None:
+    # Too few for a crowd inside of Postgres: it was killed, and hardly anything under way.
+    rounds = Rounds(installation, SEED, works=6, kinds=["Postgres killed", "API killed"])
+    await rounds.play(1, "Postgres killed")
+    assert rounds.unmet.of == 2
+    assert rounds.unmet.found == 2
+    assert not rounds.verdict().is_proven
+
+
+async def test_a_fault_that_costs_answers_it_must_not_is_seen(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loud = Fault(FAULTS["connections reset"].strike, answers_all=True)
+    monkeypatch.setitem(FAULTS, "Valkey killed", loud)
+    rounds = Rounds(installation, SEED, works=WORKS)
+    await rounds.play(1, "Valkey killed")
+    assert rounds.silent.found > 0
+
+
 async def test_a_postgres_that_does_not_wait_for_its_log_is_seen(
     installation: Installation,
 ) -> None:
-    # An API would not start so: turned off behind its back, on connections made from now on.
-    await _set(installation, "set synchronous_commit = off")
+    # An API would not start so: turned off behind its back.
+    await installation.forget_commits(forgets=True)
     try:
         rounds = Rounds(installation, SEED, works=WORKS)
         for number in range(1, 6):
@@ -105,13 +250,6 @@ async def test_a_postgres_that_does_not_wait_for_its_log_is_seen(
             if rounds.lost.found:
                 break
     finally:
-        await _set(installation, "reset synchronous_commit")
+        await installation.forget_commits(forgets=False)
     assert rounds.lost.found > 0
     assert not rounds.verdict().is_proven
-
-
-async def _set(installation: Installation, what: str) -> None:
-    admin = await asyncpg.connect(installation.admin_url)
-    await admin.execute(f"alter database exchequer {what}")
-    await admin.close()
-    installation.proxy.reset()

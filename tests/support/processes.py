@@ -1,4 +1,4 @@
-"""The API as a process of its own, to be killed."""
+"""The API and the worker as processes of their own, to be killed."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import httpx
 
@@ -29,20 +30,20 @@ mutation Reserve($input: ReserveCreditsInput!) {
 """
 
 
-class ApiProcess:
-    """`exchequer serve` on a port of its own."""
+class ExchequerProcess(ABC):
+    """A command of `exchequer` that runs until it is told to end, or killed."""
+
+    command: ClassVar[str]
 
     def __init__(
         self, database_url: str, redis_url: str, *, log: Path | None = None, **settings: str
     ) -> None:
-        self.port = free_port()
         # Where it writes what it says; unset: where the test does.
         self._log = log
         self._environment = {
             **os.environ,
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
-            "PORT": str(self.port),
             "EXCHEQUER_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
             "EXCHEQUER_LOG_LEVEL": "error",
             **settings,
@@ -50,33 +51,37 @@ class ApiProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
     def pid(self) -> int:
         """Its process, while it runs."""
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     async def start(self) -> None:
-        """Start and wait until it answers."""
+        """Start and wait until it does its work."""
         with contextlib.ExitStack() as opened:
             log = None if self._log is None else opened.enter_context(self._log.open("ab"))
             process = subprocess.Popen(  # noqa: ASYNC220, S603  # our own command
-                [EXCHEQUER, "serve"], env=self._environment, stderr=log
+                [EXCHEQUER, self.command], env=self._environment, stderr=log
             )
         self._process = process
-        async with httpx.AsyncClient() as client, asyncio.timeout(START_SECONDS):
-            while True:
-                try:
-                    answer = await client.get(f"{self.url}/health/live")
-                except httpx.TransportError:
-                    assert process.poll() is None, "exchequer serve ended"
-                    await asyncio.sleep(0.05)
-                    continue
-                if answer.status_code == httpx.codes.OK:
-                    return
+        async with asyncio.timeout(START_SECONDS):
+            while not await self._works():
+                assert process.poll() is None, f"exchequer {self.command} ended"
+                await asyncio.sleep(0.05)
+
+    @abstractmethod
+    async def _works(self) -> bool:
+        """Whether it does its work by now."""
+
+    async def ended(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        await asyncio.to_thread(self._process.wait, 30)
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -100,6 +105,39 @@ class ApiProcess:
         self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
     ) -> None:
         await self.end()
+
+
+class ApiProcess(ExchequerProcess):
+    """`exchequer serve` on a port of its own."""
+
+    command = "serve"
+
+    def __init__(
+        self, database_url: str, redis_url: str, *, log: Path | None = None, **settings: str
+    ) -> None:
+        self.port = free_port()
+        super().__init__(database_url, redis_url, log=log, PORT=str(self.port), **settings)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _works(self) -> bool:
+        async with httpx.AsyncClient() as client:
+            try:
+                answer = await client.get(f"{self.url}/health/live")
+            except httpx.TransportError:
+                return False
+        return answer.status_code == httpx.codes.OK
+
+
+class WorkerProcess(ExchequerProcess):
+    """`exchequer worker`. That it works shows by what gets done: nobody waits for it here."""
+
+    command = "worker"
+
+    async def _works(self) -> bool:
+        return True
 
 
 async def reserve(client: httpx.AsyncClient, url: str, account: str, key: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""An installation to break: durable servers, two API processes, a proxy before Postgres."""
+"""An installation to break: durable servers, two API processes, two workers, a proxy."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,20 +6,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
-from uuid import UUID
 
 import asyncpg
 
 from app.core.database import Database, PoolLimits
 from app.core.servers import PostgresServer, ValkeyServer
 from app.core.servers.local import free_port
+from db.driver import Connection
 from db.migrate import migrate
 from tests.proof.crashes.proxy import Proxy
-from tests.support.accounts import Accounts
-from tests.support.processes import ApiProcess
+from tests.support.processes import ApiProcess, ExchequerProcess, WorkerProcess
 
 _DATABASE = "exchequer"
 _APIS = 2
+_WORKERS = 2
+# How often a worker looks for what is overdue.
+SWEEP_SECONDS = 0.25
 BACK_SECONDS = 60.0
 
 
@@ -31,11 +33,18 @@ class Installation:
     valkey: ValkeyServer
     proxy: Proxy
     apis: list[ApiProcess]
+    workers: list[WorkerProcess]
     app_url: str
+    sweep_seconds: float
 
     def __post_init__(self) -> None:
         # An API that is stopped or killed is not asked.
         self.answering = list(self.apis)
+
+    @property
+    def processes(self) -> list[ExchequerProcess]:
+        """Those of ours, which nothing but a kill may end."""
+        return [*self.apis, *self.workers]
 
     @property
     def admin_url(self) -> str:
@@ -43,23 +52,24 @@ class Installation:
         return self.postgres.url(_DATABASE)
 
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[Database]:
+    async def database(self, command_seconds: float = 10.0) -> AsyncIterator[Database]:
         """Lend the application's way to Postgres, past the proxy."""
-        database = await Database.connect(self.app_url, PoolLimits(min_size=1, max_size=2))
+        limits = PoolLimits(min_size=1, max_size=2, command_seconds=command_seconds)
+        database = await Database.connect(self.app_url, limits)
         try:
             yield database
         finally:
             await database.close()
 
-    async def open_accounts(self, count: int, credits: int) -> list[UUID]:
-        """Make organizations whose accounts hold so many whole credits."""
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[Connection]:
+        """Lend a connection of the superuser's."""
         admin = await asyncpg.connect(self.admin_url)
         try:
-            async with self.database() as database:
-                accounts = Accounts(database, admin)
-                return [await accounts.open(credits) for _ in range(count)]
+            yield admin
         finally:
-            await admin.close()
+            # Its server may be gone by now.
+            admin.terminate()
 
     async def accepts(self) -> None:
         """Wait until Postgres accepts connections."""
@@ -73,9 +83,21 @@ class Installation:
                 await connection.close()
                 return
 
+    async def forget_commits(self, *, forgets: bool) -> None:
+        """Let Postgres say that it committed before its log is on disk: unsafe, to be seen.
+
+        No process of ours starts so. It is done behind its back, on connections made from now.
+        """
+        how = "set synchronous_commit = off" if forgets else "reset synchronous_commit"
+        async with self.admin() as admin:
+            await admin.execute(f"alter database {_DATABASE} {how}")
+        self.proxy.reset()
+
 
 @asynccontextmanager
-async def installed(folder: Path) -> AsyncIterator[Installation]:
+async def installed(
+    folder: Path, *, sweep_seconds: float = SWEEP_SECONDS
+) -> AsyncIterator[Installation]:
     """Start everything in a folder."""
     async with AsyncExitStack() as started:
         # Ports of their own: a server that was killed comes back where it was.
@@ -98,4 +120,15 @@ async def installed(folder: Path) -> AsyncIterator[Installation]:
             )
             for number in range(_APIS)
         ]
-        yield Installation(postgres, valkey, proxy, apis, app_url)
+        workers = [
+            await started.enter_async_context(
+                WorkerProcess(
+                    proxied,
+                    valkey.url(),
+                    log=folder / f"worker{number}.log",
+                    EXCHEQUER_SWEEP_SECONDS=str(sweep_seconds),
+                )
+            )
+            for number in range(_WORKERS)
+        ]
+        yield Installation(postgres, valkey, proxy, apis, workers, app_url, sweep_seconds)

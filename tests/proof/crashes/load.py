@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
@@ -20,7 +21,15 @@ STEPS = {
     "hold": ("reserve",),
     "settle": ("reserve", "settle"),
     "release": ("reserve", "release"),
+    # Who reserves and is never seen again, whether there was an answer or not.
+    "leave": ("reserve",),
+    # For an account that cannot serve all who ask.
+    "scarce": ("reserve",),
 }
+KINDS = ("deduct", "hold", "settle", "release")
+# The shortest that can be asked for: it ends while things are broken.
+SHORT_SECONDS = 1
+LONG_SECONDS = 300
 _SHAPES = {
     "deduct": ("Deduct", "transactionId"),
     "reserve": ("Reserve", "reservation { id }"),
@@ -34,6 +43,7 @@ _DOCUMENTS = {
 }
 # Answers that are none: ask again.
 _LATER = {"BUSY", "UNAVAILABLE"}
+_INTERNAL = "INTERNAL"
 _SMALL, _LARGE = CREDIT // 1000, 3 * CREDIT
 # Between two tries, while servers come back.
 _PAUSE = 0.02
@@ -59,11 +69,17 @@ class Work:
     kind: str
     amount: int
     used: int
+    ttl_seconds: int = LONG_SECONDS
 
     @property
     def steps(self) -> list[Step]:
         """What it asks for."""
         return [Step(self.key, name) for name in STEPS[self.kind]]
+
+    @property
+    def is_left(self) -> bool:
+        """Whether its caller does not come back."""
+        return self.kind == "leave"
 
 
 @dataclass(slots=True)
@@ -76,33 +92,50 @@ class Truth:
     errors: dict[Step, str] = field(default_factory=dict)
     # Those of them that had happened all the same.
     committed: set[Step] = field(default_factory=set)
-    refused: list[str] = field(default_factory=list)
+    refused: dict[Step, str] = field(default_factory=dict)
+    # What an API could not explain, at any try.
+    internal: list[Step] = field(default_factory=list)
 
     def note(self, step: Step, answer: dict[str, Any]) -> None:
         """Write an answer down."""
         replayed = answer.pop("replayed", False)
         if "code" in answer:
-            self.refused.append(f"{step}: {answer['code']}")
+            self.refused[step] = answer["code"]
         if replayed and step in self.errors:
             self.committed.add(step)
         self.answers[step] = answer
 
 
-def plan(chance: Random, name: str, accounts: list[UUID], count: int) -> list[Work]:
+def plan(
+    chance: Random,
+    name: str,
+    accounts: list[UUID],
+    count: int,
+    kinds: Sequence[str] = KINDS,
+) -> list[Work]:
     """Draw so many pieces of work."""
     works = []
     for number in range(count):
         amount = chance.randint(_SMALL, _LARGE)
+        kind = chance.choice(kinds)
+        # A settle that comes late charges all the same, and may meet a worker on its visit.
+        is_short = kind == "leave" or (kind == "settle" and chance.random() < 1 / 2)
         works.append(
             Work(
                 key=f"{name}-{number}",
                 account=accounts[number % len(accounts)],
-                kind=chance.choice(list(STEPS)),
+                kind=kind,
                 amount=amount,
                 used=chance.randint(1, amount),
+                ttl_seconds=SHORT_SECONDS if is_short else LONG_SECONDS,
             )
         )
     return works
+
+
+def crowd(name: str, account: UUID, count: int) -> list[Work]:
+    """Return so many who want one credit each of an account."""
+    return [Work(f"{name}-scarce-{n}", account, "scarce", CREDIT, CREDIT) for n in range(count)]
 
 
 class Client:
@@ -136,6 +169,8 @@ class Client:
 
     async def again(self, urls: list[str], work: Work) -> None:
         """Ask for each step that has no answer until it has one."""
+        if work.is_left:
+            return
         for step in work.steps:
             if step not in self._truth.answers:
                 key = work.key if self._keeps_keys else f"{work.key}-again"
@@ -162,16 +197,20 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unanswered(type(error).__name__) from error
         if errors := told.get("errors"):
-            raise Unanswered(str(errors[0]["extensions"]["code"]))
+            code = str(errors[0]["extensions"]["code"])
+            if code == _INTERNAL:
+                self._truth.internal.append(step)
+            raise Unanswered(code)
         answer: dict[str, Any] = told["data"]["done"]
         if answer.get("code") in _LATER:
             raise Unanswered(answer["code"])
         return answer
 
-    def _input(self, work: Work, step: Step, key: str) -> dict[str, str]:
-        asked = {"organizationId": str(work.account)}
+    def _input(self, work: Work, step: Step, key: str) -> dict[str, str | int]:
+        asked: dict[str, str | int] = {"organizationId": str(work.account)}
         if step.name in ("deduct", "reserve"):
-            return {**asked, "amount": show_credits(work.amount), "idempotencyKey": key}
+            asked |= {"amount": show_credits(work.amount), "idempotencyKey": key}
+            return asked if step.name == "deduct" else {**asked, "ttlSeconds": work.ttl_seconds}
         reserved = self._truth.answers[Step(work.key, "reserve")]
         asked["reservationId"] = reserved["reservation"]["id"]
         return asked if step.name == "release" else {**asked, "amount": show_credits(work.used)}

@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 import struct
+from enum import Enum
 from types import TracebackType
 from typing import Self
 
@@ -15,9 +16,17 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 _LENGTH = 4
 _UNTYPED = {80877103, 80877104}  # asks for TLS or GSSAPI: the start-up message comes after
 _PARSE, _BIND, _EXECUTE, _SYNC = b"PBES"
-_MOVES = re.compile(rb"\bcredits\.(reserve|settle|release|deduct)\b")
+_CALL = re.compile(rb"\bcredits\.(reserve|settle|release|deduct)\b")
+_VISIT = re.compile(rb"\bcredits\.(expire_reservations|catch_up)\b")
 _READY = b"Z\x00\x00\x00\x05"
 _READY_SIZE = len(_READY) + 1
+
+
+class Moving(Enum):
+    """Who moves credits: a caller of the API, or a worker on its visit to an account."""
+
+    CALL = "call"
+    VISIT = "visit"
 
 
 class Sent:
@@ -26,27 +35,31 @@ class Sent:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._is_started = False
-        # Prepared statements that move credits, and whether one was bound, and executed.
-        self._moving: set[bytes] = set()
-        self._is_bound = False
-        self._executes = False
+        # Prepared statements that move credits, and which was bound, and executed.
+        self._moving: dict[bytes, Moving] = {}
+        self._bound: Moving | None = None
+        self._executes: Moving | None = None
 
-    def has_commit(self, piece: bytes) -> bool:
-        """Whether with this piece a call that moves credits is complete: autocommit."""
+    def commits(self, piece: bytes) -> Moving | None:
+        """Say what moves credits and is complete with this piece: it commits by itself."""
         self._buffer += piece
-        complete = False
+        complete: Moving | None = None
         while (message := self._message()) is not None:
             kind, body = message
             if kind == _PARSE:
                 name, statement, _ = body.split(b"\0", 2)
-                (self._moving.add if _MOVES.search(statement) else self._moving.discard)(name)
+                self._moving.pop(name, None)
+                if _CALL.search(statement):
+                    self._moving[name] = Moving.CALL
+                elif _VISIT.search(statement):
+                    self._moving[name] = Moving.VISIT
             elif kind == _BIND:
-                self._is_bound = body.split(b"\0", 2)[1] in self._moving
+                self._bound = self._moving.get(body.split(b"\0", 2)[1])
             elif kind == _EXECUTE:
-                self._executes = self._is_bound
+                self._executes = self._bound
             elif kind == _SYNC:
                 complete = complete or self._executes
-                self._executes = False
+                self._executes = None
         return complete
 
     def _message(self) -> tuple[int, bytes] | None:
@@ -72,6 +85,8 @@ class _Line:
         self._proxy = proxy
         self._client = client
         self._server: asyncio.StreamWriter | None = None
+        # What it sent that moves credits, while that has no answer.
+        self.inside: Moving | None = None
         self._is_swallowing = False
 
     async def carry(self, from_client: asyncio.StreamReader) -> None:
@@ -100,23 +115,29 @@ class _Line:
     async def _to_server(self, client: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
         sent = Sent()
         while piece := await client.read(_CHUNK):
-            if sent.has_commit(piece) and self._proxy.cuts_left > 0:
-                self._proxy.cuts_left -= 1
-                self._is_swallowing = True
+            if moving := sent.commits(piece):
+                self.inside = moving
+                if self._proxy.cuts_left[moving] > 0:
+                    self._proxy.cuts_left[moving] -= 1
+                    self._is_swallowing = True
             server.write(piece)
+            if moving:
+                self._proxy.entered.set()
             await server.drain()
 
     async def _to_client(self, server: asyncio.StreamReader) -> None:
-        swallowed = b""
+        tail = b""
         while piece := await server.read(_CHUNK):
+            tail = (tail + piece)[-_READY_SIZE:]
+            is_ready = tail.startswith(_READY)
             if not self._is_swallowing:
+                if is_ready:
+                    self.inside = None
                 self._client.write(piece)
                 await self._client.drain()
-                continue
-            swallowed = (swallowed + piece)[-_READY_SIZE:]
-            if swallowed.startswith(_READY):
+            elif is_ready and self.inside is not None:
                 # Committed, and the server has said so to nobody.
-                self._proxy.cut += 1
+                self._proxy.cut[self.inside] += 1
                 return
 
     def reset(self) -> None:
@@ -135,11 +156,24 @@ class Proxy:
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         # So many of the next commits are carried out, and their answers swallowed.
-        self.cuts_left = 0
-        self.cut = 0
+        self.cuts_left = dict.fromkeys(Moving, 0)
+        self.cut = dict.fromkeys(Moving, 0)
+        # Set whenever something that moves credits was sent on.
+        self.entered = asyncio.Event()
         self.refused = 0
         self._lines: dict[_Line, asyncio.Task[None]] = {}
         self.port = 0
+
+    @property
+    def inside(self) -> int:
+        """How many calls Postgres was sent that move credits and have no answer yet."""
+        return sum(line.inside is not None for line in self._lines)
+
+    async def crowded(self, least: int) -> None:
+        """Wait until so many calls are inside of Postgres."""
+        while self.inside < least:
+            self.entered.clear()
+            await self.entered.wait()
 
     def reset(self) -> int:
         """Reset every connection; return how many there were."""

@@ -3,21 +3,27 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
 
-import asyncpg
-
+from tests.proof.crashes.accounts import Opened, open_accounts
 from tests.proof.crashes.books import Books, audited
 from tests.proof.crashes.faults import FAULTS, drawn
 from tests.proof.crashes.installation import BACK_SECONDS, Installation
-from tests.proof.crashes.load import Client, Truth, Work, plan
+from tests.proof.crashes.load import KINDS, Client, Truth, Work, crowd, plan
+from tests.proof.crashes.moments import Scene
+from tests.proof.crashes.overdue import MARGIN_SECONDS, Overdue
 from tests.proof.verdict import Verdict, Zero
 
-_ACCOUNTS = 5
-_OPENING = 1_000  # more than all work together can use: no refusal hides a loss
 _RESERVED = "select count(*) from credits.reservations where account_id = any($1)"
+# One in so many asks an account that has enough for three in five of them.
+_SCARCE = 8
+# All books at once, after hundreds of rounds.
+_AUDIT_SECONDS = 600.0
+_NO_CREDITS = "INSUFFICIENT_CREDITS"
 
 
 @dataclass
@@ -27,66 +33,109 @@ class Rounds:
     installation: Installation
     seed: int
     works: int = 200
+    # What is to be met; a run that met one of them never has proven nothing of it.
+    kinds: Iterable[str] = tuple(FAULTS)
     # Broken on purpose, for the test that sees this go red.
     keeps_keys: bool = True
+    margin_seconds: float = MARGIN_SECONDS
 
     lost: Zero = field(default_factory=lambda: Zero("acknowledged and lost", 0, "answers"))
     doubled: Zero = field(default_factory=lambda: Zero("happened twice", 0, "requests"))
     changed: Zero = field(
         default_factory=lambda: Zero("answered otherwise when asked again", 0, "answers")
     )
-    refused: Zero = field(default_factory=lambda: Zero("refused", 0, "requests"))
+    refused: Zero = field(default_factory=lambda: Zero("refused without reason", 0, "requests"))
+    silent: Zero = field(
+        default_factory=lambda: Zero(
+            "without an answer, though API and Postgres ran", 0, "requests"
+        )
+    )
+    internal: Zero = field(default_factory=lambda: Zero("internal errors", 0, "requests"))
+    ended: Zero = field(
+        default_factory=lambda: Zero("ended by themselves", 0, "API processes and workers")
+    )
     sums: Zero = field(default_factory=lambda: Zero("sums other than the truth", 0, "accounts"))
-    findings: Zero = field(default_factory=lambda: Zero("audit findings", 0, "rounds"))
+    findings: Zero = field(default_factory=lambda: Zero("audit findings", 0, "accounts"))
 
     began: float = field(default_factory=time.monotonic)
     played: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    inside: dict[str, list[int]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     committed: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        grace = timedelta(seconds=self.installation.sweep_seconds + self.margin_seconds)
+        self.overdue = Overdue(grace)
 
     async def play(self, number: int, fault: str | None = None) -> Truth:
         """Play the round of this number, with its own fault unless told another."""
         name = fault or drawn(self.seed, number)
         chance = Random(f"{self.seed}-{number}")  # to be drawn again
-        accounts = await self.installation.open_accounts(_ACCOUNTS, _OPENING)
-        works = plan(chance, f"r{number}", accounts, self.works)
-        reserving = sum(work.kind != "deduct" for work in works)
-        after = chance.randint(1, max(1, reserving * 3 // 4))
+        asking = self.works // _SCARCE
+        opened = await open_accounts(self.installation, asking * 3 // 5)
+        kinds = (*KINDS, "leave")
+        works = plan(chance, f"r{number}", opened.shared, self.works - asking, kinds)
+        for account in opened.scarce:
+            works += crowd(f"r{number}", account, asking)
+        chance.shuffle(works)
         truth = Truth()
         client = Client(truth, keeps_keys=self.keeps_keys)
         try:
             async with asyncio.timeout(2 * BACK_SECONDS):
-                await self._break(name, chance, client, works, after)
-                await self.judge(number, name, truth, works)
+                await self._break(name, chance, client, truth, opened, works)
+                await self.judge(number, name, truth, opened, works)
                 found = self._found()
                 await self._ask_again(client, truth, works, f"round {number}, {name}")
         finally:
             await client.close()
         if found == self._found() == 0:
-            await self._compare(truth, works)  # asking again has moved nothing
+            await self._compare(truth, opened, works)  # asking again has moved nothing
         return truth
 
+    async def finish(self) -> None:
+        """Look at everything at once, when all rounds are played."""
+        async with self.installation.admin() as admin:
+            await self.overdue.judge_all(admin, await self.overdue.now(admin))
+            count = await admin.fetchval("select count(*) from credits.accounts")
+        async with self.installation.database(_AUDIT_SECONDS) as database:
+            await audited(database, self.findings, [None])
+        self.findings.of = max(self.findings.of, count)
+
     async def _break(
-        self, name: str, chance: Random, client: Client, works: list[Work], after: int
+        self,
+        name: str,
+        chance: Random,
+        client: Client,
+        truth: Truth,
+        opened: Opened,
+        works: list[Work],
     ) -> None:
         """Send everything at once, strike in the middle, and ask until all have answers."""
-        watch = await asyncpg.connect(self.installation.admin_url)
-        accounts = sorted({work.account for work in works})
-        apis = self.installation.apis
-        sent = {
-            asyncio.ensure_future(client.first(apis[place % len(apis)].url, work)): apis[
-                place % len(apis)
-            ]
-            for place, work in enumerate(works)
-        }
         fault = FAULTS[name]
+        apis = self.installation.apis
+        middle = len(works) // 2
+        waves = [works[middle:], works[:middle]]
+
+        def send() -> None:
+            """Send the next half, by turns to each API."""
+            for place, work in enumerate(waves.pop() if waves else []):
+                api = apis[place % len(apis)]
+                scene.sent[asyncio.ensure_future(client.first(api.url, work))] = api
+            scene.is_all_sent = not waves
+
+        scene = Scene(self.installation, chance, opened, send)
+        send()
+        reserving = sum(work.kind not in {"deduct", "scarce"} for work in works[:middle])
+        after = chance.randint(0, reserving)
         async with AsyncExitStack() as struck:
-            async with asyncio.timeout(BACK_SECONDS):
-                while await watch.fetchval(_RESERVED, accounts) < after:
+            async with self.installation.admin() as watch, asyncio.timeout(BACK_SECONDS):
+                while await watch.fetchval(_RESERVED, opened.all) < after and not scene.is_quiet:
                     await asyncio.sleep(0)
-            watch.terminate()
-            await struck.enter_async_context(fault.strike(self.installation, chance))
+            await struck.enter_async_context(fault.strike(scene))
+            send()
+            sent = scene.sent
             heard = [task for task, api in sent.items() if api in self.installation.answering]
             await asyncio.gather(*heard)
             # Nobody waits for ever for an API that does not answer.
@@ -98,7 +147,19 @@ class Rounds:
                     raise outcome
             if fault.answers_meanwhile:
                 await self._retry(client, works)
+            if fault.sweeps_meanwhile:
+                await self._judge_time(opened, works, truth)
         await self._retry(client, works)
+        if not fault.sweeps_meanwhile:
+            await self._judge_time(opened, works, truth)
+        self.played[name] += 1
+        self.met[name] += scene.is_met
+        self.inside.setdefault(name, []).append(scene.inside)
+
+    async def _judge_time(self, opened: Opened, works: list[Work], truth: Truth) -> None:
+        async with self.installation.admin() as admin:
+            since = await self.overdue.now(admin)
+            await self.overdue.judge(admin, opened, works, truth, since)
 
     async def _retry(self, client: Client, works: list[Work]) -> None:
         urls = [api.url for api in self.installation.answering]
@@ -121,58 +182,93 @@ class Rounds:
                 self.changed.of += 1
                 answer = await client.insist(urls[place % len(urls) :] + urls, work, step, work.key)
                 replayed = answer.pop("replayed", False)
+                # What was refused was not done: to ask again asks again.
+                replayed = replayed or step in truth.refused
                 if not replayed or answer != truth.answers[step]:
                     self.changed.happened(f"{told}: {step}: {answer}, not {truth.answers[step]}")
 
         await asyncio.gather(*(ask(place, work) for place, work in enumerate(works)))
 
-    async def judge(self, number: int, name: str, truth: Truth, works: list[Work]) -> None:
+    async def judge(
+        self, number: int, name: str, truth: Truth, opened: Opened, works: list[Work]
+    ) -> None:
         """Compare Postgres with what clients were told, and let the auditors look."""
         requests = sum(len(work.steps) for work in works)
         self.lost.of += len(truth.answers)
         self.doubled.of += requests
         self.refused.of += requests
-        self.sums.of += _ACCOUNTS
-        self.findings.of += 1
-        for told in truth.refused:
-            self.refused.happened(f"round {number}, {name}: {told}")
-        await self._compare(truth, works)
+        self.sums.of += len(opened.all)
+        self.findings.of += len(opened.all)
+        scarce = {step for work in works if work.kind == "scarce" for step in work.steps}
+        for step, code in truth.refused.items():
+            if step not in scarce or code != _NO_CREDITS:
+                self.refused.happened(f"round {number}, {name}: {step}: {code}")
+        self.internal.of += requests
+        for step in truth.internal:
+            self.internal.happened(f"round {number}, {name}: {step}")
+        if FAULTS[name].answers_all:
+            self.silent.of += requests
+            for step, why in truth.errors.items():
+                self.silent.happened(f"round {number}, {name}: {step}: {why}")
+        await self._compare(truth, opened, works)
         async with self.installation.database() as database:
-            await audited(database, self.findings)
-        self.played[name] += 1
+            await audited(database, self.findings, opened.all)
+        for process in self.installation.processes:
+            self.ended.of += 1
+            if process.has_ended:
+                self.ended.happened(f"round {number}, {name}: {process.command}")
         self.errors[name] += len(truth.errors)
         self.committed[name] += len(truth.committed)
         self.reasons.update(truth.errors.values())
 
-    async def _compare(self, truth: Truth, works: list[Work]) -> None:
+    async def _compare(self, truth: Truth, opened: Opened, works: list[Work]) -> None:
+        books = Books(works, truth, opened.given, opened.due)
         async with self.installation.database() as database:
-            await Books(works, truth, _OPENING).compare(
-                database, self.lost, self.doubled, self.sums
-            )
+            await books.compare(database, self.lost, self.doubled, self.sums)
 
     def _found(self) -> int:
         return sum(zero.found for zero in self.zeros)
 
     @property
+    def unmet(self) -> Zero:
+        """Kinds of fault that no round met as they are meant."""
+        kinds = sorted(self.kinds)
+        zero = Zero("kinds of fault never met", len(kinds), "kinds")
+        for name in kinds:
+            if not self.met[name]:
+                zero.happened(f"{name}: {self.played[name]} rounds, met in none of them")
+        return zero
+
+    @property
     def zeros(self) -> list[Zero]:
-        """What must not happen."""
-        return [self.lost, self.doubled, self.changed, self.refused, self.sums, self.findings]
+        """What must not happen in a round; whether the rounds were worth anything comes after."""
+        return [
+            *(self.lost, self.doubled, self.overdue.leaked, self.overdue.undone),
+            *(self.changed, self.refused, self.silent, self.internal, self.ended),
+            *(self.sums, self.findings),
+        ]
 
     def verdict(self) -> Verdict:
         """Return what all rounds together show."""
         outcome = Verdict("crashes", self.seed, began=self.began)
-        outcome.zeros = self.zeros
+        seconds = time.monotonic() - self.began
+        # Nothing is said of what was never tried: one round alone has no such requests.
+        tried = [zero for zero in self.zeros if zero is not self.silent or zero.of]
+        outcome.zeros = [*tried, self.unmet]
         outcome.figures = {
             "rounds": self.played.total(),
+            "seconds a round": round(seconds / max(1, self.played.total()), 1),
             "requests": self.doubled.of,
             "requests without an answer": self.errors.total(),
             "of them had happened": self.committed.total(),
             "why without an answer": dict(self.reasons.most_common()),
-            "by fault": {
-                name: f"{count} rounds, {self.errors[name]} without an answer,"
-                f" {self.committed[name]} of them had happened"
-                for name, count in sorted(self.played.items())
-            },
-            "again with": f"python -m tests.proof.crashes --only ROUND --seed {self.seed}",
+            "left behind by callers without an answer": self.overdue.unanswered,
         }
+        for name, count in sorted(self.played.items()):
+            outcome.figures[f"rounds with {name}"] = (
+                f"{count}, met as meant: {self.met[name]}; calls inside of Postgres when it"
+                f" struck: {min(self.inside[name])} to {max(self.inside[name])}; without an"
+                f" answer: {self.errors[name]}, of them had happened: {self.committed[name]}"
+            )
+        outcome.figures["again with"] = f"make prove W=crashes P='--seed {self.seed} --only ROUND'"
         return outcome

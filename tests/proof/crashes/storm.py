@@ -11,9 +11,11 @@ from uuid import UUID
 
 from app.core.database import Database
 from app.credits import Credits, ReleaseRequest, ReserveRequest, SettleRequest
+from tests.proof.crashes.accounts import Given
 from tests.proof.crashes.books import Books, audited
 from tests.proof.crashes.load import Step, Truth, Work, plan
 from tests.proof.verdict import Verdict, Zero
+from tests.support.accounts import CREDIT
 
 # A call awaits less often; then it is not broken off.
 _AWAITS = 8
@@ -86,8 +88,9 @@ class Storm:
         doubled = Zero("happened twice", requests, "requests")
         sums = Zero("sums other than the truth", len(accounts), "accounts")
         findings = Zero("audit findings", len(accounts), "accounts")
-        await Books(works, self.truth, opening).compare(self._database, lost, doubled, sums)
-        await audited(self._database, findings)
+        given = [Given(account, "top_up", opening * CREDIT) for account in accounts]
+        await Books(works, self.truth, given).compare(self._database, lost, doubled, sums)
+        await audited(self._database, findings, [None])
         verdict.zeros = [begun, lost, doubled, changed, sums, findings]
         verdict.figures = {
             "requests": requests,
