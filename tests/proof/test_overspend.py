@@ -53,12 +53,14 @@ async def test_it_goes_red_on(lock: str, ground: Ground) -> None:
 async def test_it_goes_red_on_two_processes_that_do_not_lock(ground: Ground) -> None:
     text = (FUNCTIONS / "credits" / "_lock.sql").read_text(encoding="utf-8")
     crowd = Round(2, Entry.HTTP, 200 * CREDIT, (CREDIT,) * 400, 200)
+    # A process has one call of an account under way: it stays long enough to meet the other's.
+    broken = text.replace(READ, f"{BROKEN['no lock']} perform pg_sleep(0.1);\n")
     verdict = await prove(
         ground,
         [crowd],
         SEED,
         entries=[Entry.HTTP],
-        broken=text.replace(READ, BROKEN["no lock"]),
+        broken=broken,
     )
     assert verdict.zeros[0].found > 0, verdict.told()
 
