@@ -163,13 +163,15 @@ def lie(calls: list[Told]) -> list[Told]:
     return calls
 
 
-FORGED: dict[Forge, str] = {
+# By what each is found out; where it may show in two ways, either.
+FORGED: dict[Forge, str | tuple[str, ...]] = {
     # The two may have asked the same: then it shows in nothing but when they did.
     swap: "told of before, but asked after",
     read_stale: "told of before, but asked after",
-    lose: "is not what it was decided at",
+    # What was forgotten may have decided the next answer before its version is missed.
+    lose: ("is not what it was decided at", "answer"),
     refuse: "fits no version",
-    withhold: "is not what it was decided at",
+    withhold: ("is not what it was decided at", "answer"),
     lie: "answer.balance.available: expected",
 }
 
@@ -185,4 +187,6 @@ async def test_a_forged_history_is_found_out(
     assert check(calls, callers.accounts) == []
     wrongs = check(forge([*calls]), fresh)
     assert wrongs
-    assert any(FORGED[forge] in wrong for wrong in wrongs), wrongs
+    told = FORGED[forge]
+    ways = (told,) if isinstance(told, str) else told
+    assert any(way in wrong for wrong in wrongs for way in ways), wrongs
