@@ -23,6 +23,11 @@ _WORKERS = 2
 # How often a worker looks for what is overdue.
 SWEEP_SECONDS = 0.25
 BACK_SECONDS = 60.0
+# The last that a worker's connection was asked: one each, as it has nothing to visit yet.
+_SWEEPING = """
+select count(*) from pg_stat_activity
+where application_name = 'exchequer' and query ~ 'credits\\.find_overdue'
+"""
 
 
 @dataclass
@@ -131,4 +136,8 @@ async def installed(
             )
             for number in range(_WORKERS)
         ]
-        yield Installation(postgres, valkey, proxy, apis, workers, app_url, sweep_seconds)
+        made = Installation(postgres, valkey, proxy, apis, workers, app_url, sweep_seconds)
+        async with made.admin() as admin, asyncio.timeout(BACK_SECONDS):
+            while await admin.fetchval(_SWEEPING) < _WORKERS:
+                await asyncio.sleep(0.02)
+        yield made
