@@ -40,6 +40,7 @@ Moved = (
 )
 
 _A = TypeVar("_A", Reserved, Extended, Settled, Released)
+_B = TypeVar("_B", bound=Answered)
 _M = TypeVar("_M", bound=Moved)
 _R = TypeVar("_R")
 _G = TypeVar("_G", Reserved, Extended, Settled, Released, Deducted)
@@ -94,22 +95,17 @@ class Calls:
         rows = await self._call(
             operation, row, function, p_account_ids=p_account_ids, p_requests=p_requests
         )
-        answers: list[_A | None] = [None] * len(p_requests)
-        last: dict[UUID, _A] = {}
-        changed: dict[UUID, list[Answered]] = defaultdict(list)
+        of_account: dict[UUID, list[_A]] = defaultdict(list)
         for answer in rows:
             _count(operation, _outcome(answer))
-            account_id = p_account_ids[answer.ordinal - 1]
-            last[account_id] = answer
-            changed[account_id].append(answer)
-        for answer in rows:
-            newest = last[p_account_ids[answer.ordinal - 1]]
-            answers[answer.ordinal - 1] = (
-                answer if answer is newest else replace(answer, balance=newest.balance)
-            )
-        for account_id, answer in last.items():
-            if answer.balance is not None:
-                self._tell(answer.version_before, answer.balance, changed[account_id])
+            of_account[p_account_ids[answer.ordinal - 1]].append(answer)
+        answers: list[_A | None] = [None] * len(p_requests)
+        for decided in of_account.values():
+            last = decided[-1]
+            if last.balance is not None:
+                self._tell(last.version_before, last.balance, decided)
+            for answer in with_balance(decided):
+                answers[answer.ordinal - 1] = answer
         return answers
 
     async def _move(self, operation: str, row: type[_M], function: str, **arguments: Any) -> _M:
@@ -150,6 +146,12 @@ def _outcome(row: Answered | Moved) -> str:
     if outcome == "OK" and row.replayed:
         return "REPLAYED"
     return str(outcome)
+
+
+def with_balance(rows: Sequence[_B]) -> list[_B]:
+    """Give every answer of an account the balance, which the last of them carries."""
+    *others, last = rows
+    return [*(replace(row, balance=last.balance) for row in others), last]
 
 
 def granted(row: _G) -> _G:

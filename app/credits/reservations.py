@@ -1,13 +1,12 @@
 """Calls about credits in use: reservations, and charges without one."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
 from app.core.database import Database
 from app.credits.batches import SHARED_LANES, Batches
-from app.credits.calls import Answered, Calls, Listener, granted
+from app.credits.calls import Calls, Listener, granted, with_balance
 from app.credits.rows import (
     Actor,
     Brought,
@@ -24,7 +23,7 @@ from app.credits.rows import (
 )
 
 _Q = TypeVar("_Q")
-_A = TypeVar("_A", bound=Answered)
+_A = TypeVar("_A", Reserved, Extended, Settled, Released)
 
 
 class Reservations(Calls):
@@ -198,10 +197,9 @@ class Reservations(Calls):
 def _with_balance(
     send: Callable[[UUID, Sequence[_Q]], Awaitable[list[_A]]],
 ) -> Callable[[UUID, Sequence[_Q]], Awaitable[list[_A]]]:
-    """Return a call that gives every answer of a set the balance, which the last one carries."""
+    """Return a call of which every answer carries the balance."""
 
     async def sent(account_id: UUID, requests: Sequence[_Q]) -> list[_A]:
-        *others, last = await send(account_id, requests)
-        return [*(replace(row, balance=last.balance) for row in others), last]
+        return with_balance(await send(account_id, requests))
 
     return sent

@@ -6,21 +6,13 @@ from typing import Any
 import pytest
 
 from app.core.database import Database
-from app.credits import Credits, ReleaseRequest, SettleRequest
+from app.credits import ReleaseRequest, SettleRequest
 from app.credits.rows import Released
-from db.driver import Connection
 from tests.functions.books import NOW, figures, ledger, reservation, versions
 from tests.functions.many import HOUR, UNKNOWN, Case, Spoil, World, left_alone, rows
-from tests.support.accounts import CREDIT, Accounts
-from tests.support.clock import Clock
+from tests.support.accounts import CREDIT
 
 NONE: Any = None
-
-
-@pytest.fixture
-async def world(credits: Credits, accounts: Accounts, clock: Clock, admin: Connection) -> World:
-    await clock.set(NOW)
-    return World(credits, accounts, clock, admin)
 
 
 async def test_each_is_given_back_in_turn_and_the_last_of_an_account_carries_its_balance(

@@ -8,20 +8,11 @@ from uuid import UUID
 import pytest
 
 from app.core.database import Database
-from app.credits import Credits, ReserveRequest
+from app.credits import ReserveRequest
 from app.credits.rows import Actor, Reserved
-from db.driver import Connection
 from tests.functions.books import LARGEST, NOW, figures, reservation, versions
 from tests.functions.many import HOUR, UNKNOWN, Case, Spoil, World, left_alone, of, rows
-from tests.support.accounts import CREDIT, Accounts
-from tests.support.clock import Clock
-
-
-@pytest.fixture
-async def world(credits: Credits, accounts: Accounts, clock: Clock, admin: Connection) -> World:
-    await clock.set(NOW)
-    return World(credits, accounts, clock, admin)
-
+from tests.support.accounts import CREDIT
 
 NONE: Any = None
 FULL = ReserveRequest(

@@ -7,22 +7,14 @@ from uuid import UUID
 import pytest
 
 from app.core.database import Database
-from app.credits import Credits, ReleaseRequest, ReserveRequest, SettleRequest
+from app.credits import ReleaseRequest, ReserveRequest, SettleRequest
 from app.credits.rows import Actor, Settled
-from db.driver import Connection
 from tests.functions.books import LARGEST, NOW, figures, ledger, reservation, usage, versions
 from tests.functions.grants import grants, top_up
 from tests.functions.many import HOUR, UNKNOWN, Case, Spoil, World, left_alone, rows
-from tests.support.accounts import CREDIT, Accounts
-from tests.support.clock import Clock
+from tests.support.accounts import CREDIT
 
 NONE: Any = None
-
-
-@pytest.fixture
-async def world(credits: Credits, accounts: Accounts, clock: Clock, admin: Connection) -> World:
-    await clock.set(NOW)
-    return World(credits, accounts, clock, admin)
 
 
 async def test_each_is_settled_in_turn_and_the_last_of_an_account_carries_its_balance(
