@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.core.database import columns_of
+from app.core.refusals import Refusal
 from app.credits import Credits
+from app.credits.batches import SHARED_LANES
 from app.credits.rows import Reserved
 from benchmarks.books import Books
 from benchmarks.load import percentile
@@ -55,6 +57,29 @@ async def concurrent(
         return 2
 
     return await repeat(books, [call] * callers, seconds)
+
+
+async def refusals(
+    books: Books,
+    accounts: Sequence[UUID],
+    seconds: float,
+    seed: int,
+    shared_lanes: int = SHARED_LANES,
+) -> Work:
+    """Let as many callers ask for what accounts do not have."""
+    credits = Credits(books.database, shared_lanes=shared_lanes)
+    chance = random.Random(seed)  # noqa: S311  # reproducible on purpose
+
+    async def call() -> int:
+        try:
+            await credits.reserve(chance.choice(accounts), reserve_request())
+        except Refusal as refusal:
+            if refusal.code == "INSUFFICIENT_CREDITS":
+                return 1
+            raise
+        raise RuntimeError("an account without credits reserved")
+
+    return await repeat(books, [call] * CALLERS, seconds)
 
 
 async def alone(books: Books, account: UUID, samples: int) -> tuple[Wait, Wait]:

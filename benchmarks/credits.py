@@ -22,7 +22,7 @@ import uvloop
 from app.core.telemetry import configure_logging
 from benchmarks import pgbench, report
 from benchmarks.books import ENOUGH, Books, account, copies, opened, operations_of, prove
-from benchmarks.callers import alone, concurrent
+from benchmarks.callers import alone, concurrent, refusals
 from benchmarks.figures import Figure, Round, Taken, kept, table, verdict
 from benchmarks.functions import self_times
 from benchmarks.harness import RESULTS, keep, machine
@@ -37,6 +37,8 @@ FIGURES = (
     Figure("credits-hot", "sets-hot", must=0.6, aim=0.9),
     Figure("latency", "bare asyncpg", must=1.3, aim=1.1, at_most=True),
     Figure("refused", "accepted", must=1.0, aim=3.0),
+    # Whether the shared lanes cost those who have no credits anything.
+    Figure("refused-credits", "refused without lanes", must=0.9, aim=1.0),
 )
 _PROFILED = ("sets-spread", "sets-hot")
 
@@ -78,6 +80,7 @@ class Bench:
         self._open = await account(self._books, "Open")
         self._alone = await account(self._books, "Alone")
         self._poor = await account(self._books, "Poor", amount=0)
+        self._poors = await copies(self._books, self._poor, max(2, self._plan.accounts // 10))
         self._acknowledged = await operations_of(self._books, self._counted)
         await pgbench.prepare(self._books)
 
@@ -105,11 +108,15 @@ class Bench:
                 "refused": lambda: sets.reserves(
                     self._poor, seconds, ENOUGH, "INSUFFICIENT_CREDITS"
                 ),
+                "refused-credits": lambda: refusals(books, self._poors, seconds, seed),
+                "refused without lanes": lambda: refusals(
+                    books, self._poors, seconds, seed, shared_lanes=0
+                ),
             }
             taken: dict[str, Taken] = {}
             for name, run in runs.items():
                 work = taken[name] = await run()
-                if "pgbench" not in name and name != "refused":
+                if "pgbench" not in name and "refused" not in name:
                     self._acknowledged += work.operations
         taken["latency"], taken["bare asyncpg"] = await alone(books, self._alone, plan.samples)
         self._acknowledged += 2 * plan.samples
@@ -127,8 +134,8 @@ class Bench:
         there = await operations_of(self._books, self._counted)
         if there != self._acknowledged:
             raise RuntimeError(f"{self._acknowledged} operations acknowledged, {there} are there")
-        if refused := await operations_of(self._books, [self._poor]):
-            raise RuntimeError(f"{refused} operations of an account without credits are there")
+        if refused := await operations_of(self._books, [self._poor, *self._poors]):
+            raise RuntimeError(f"{refused} operations of accounts without credits are there")
         sample = self._spread[: self._plan.audited]
         await prove(self._books, [self._hot, self._open, self._alone, self._poor, *sample])
         print(f"{there:,} operations are there; {len(sample) + 4} accounts audited, no finding")

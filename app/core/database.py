@@ -106,6 +106,11 @@ class Database:
             self._pool.terminate()
 
     @property
+    def limit(self) -> int:
+        """How many connections there may be."""
+        return self._limits.max_size
+
+    @property
     def size(self) -> tuple[int, int]:
         """How many connections are open, and how many of them are idle."""
         return self._pool.get_size(), self._pool.get_idle_size()

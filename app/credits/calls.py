@@ -1,7 +1,9 @@
 """What all calls of the credits domain share: counting, telling the feed, refusing."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -39,6 +41,9 @@ Moved = (
     | TermsSet
 )
 
+# As long as one waits for a connection of the pool.
+WAITING_SECONDS = 5.0
+
 _A = TypeVar("_A", Reserved, Extended, Settled, Released)
 _B = TypeVar("_B", bound=Answered)
 _M = TypeVar("_M", bound=Moved)
@@ -61,9 +66,19 @@ class Calls:
     The row is the event: nothing is read again.
     """
 
-    def __init__(self, database: Database, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        listener: Listener | None = None,
+        *,
+        kept_connections: int = 0,
+    ) -> None:
+        """Keep connections for calls that wait for no lock."""
         self._database = database
         self._listener = listener
+        # A call of one account may wait for its lock. However many are locked, such calls never
+        # take all connections: a fifth is left for reads, and what is to be kept besides.
+        self._calls = asyncio.Semaphore(max(1, database.limit * 4 // 5 - kept_connections))
 
     async def _decide(
         self, operation: str, row: type[_A], function: str, **arguments: Any
@@ -110,7 +125,8 @@ class Calls:
 
     async def _move(self, operation: str, row: type[_M], function: str, **arguments: Any) -> _M:
         """Call a function of one request; it answers a row, or refuses."""
-        rows = await self._call(operation, row, function, **arguments)
+        async with self._calls_of_one(operation):
+            rows = await self._call(operation, row, function, **arguments)
         if not rows:
             # More is due on the account than one call may work. That much is done; nothing
             # was decided.
@@ -120,6 +136,20 @@ class Calls:
         _count(operation, _outcome(answer))
         self._tell(answer.version_before, answer.balance)
         return answer
+
+    @asynccontextmanager
+    async def _calls_of_one(self, operation: str) -> AsyncIterator[None]:
+        """Be one of the calls that may wait for a lock; BUSY if there are too many for long."""
+        try:
+            async with asyncio.timeout(WAITING_SECONDS):
+                await self._calls.acquire()
+        except TimeoutError:
+            _count(operation, "BUSY")
+            raise Refusal("BUSY") from None
+        try:
+            yield
+        finally:
+            self._calls.release()
 
     async def _call(
         self, operation: str, row: type[_R], function: str, **arguments: Any

@@ -40,16 +40,26 @@ class Reservations(Calls):
         *,
         shared_lanes: int = SHARED_LANES,
     ) -> None:
-        super().__init__(database, listener)
+        # Three operations have shared lanes.
+        super().__init__(database, listener, kept_connections=3 * shared_lanes)
         self._reserving = Batches(
-            _with_balance(self.reserve_set), self.reserve_many, shared_lanes=shared_lanes
+            _with_balance(self.reserve_set),
+            self.reserve_many,
+            calls=self._calls,
+            shared_lanes=shared_lanes,
         )
-        self._extending = Batches(_with_balance(self.extend_set))
+        self._extending = Batches(_with_balance(self.extend_set), calls=self._calls)
         self._settling = Batches(
-            _with_balance(self.settle_set), self.settle_many, shared_lanes=shared_lanes
+            _with_balance(self.settle_set),
+            self.settle_many,
+            calls=self._calls,
+            shared_lanes=shared_lanes,
         )
         self._releasing = Batches(
-            _with_balance(self.release_set), self.release_many, shared_lanes=shared_lanes
+            _with_balance(self.release_set),
+            self.release_many,
+            calls=self._calls,
+            shared_lanes=shared_lanes,
         )
 
     # Reservations: sets for one account, decided in turn, one answer each.

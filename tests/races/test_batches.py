@@ -245,14 +245,14 @@ async def test_a_task_that_is_ended_leaves_nobody_waiting() -> None:
         await asyncio.Event().wait()
         return list(requests)
 
-    gathered: Batches[str, Any] = Batches(send)
+    gathered: Batches[str, Any] = Batches(send, calls=asyncio.Semaphore())
     sent = asyncio.create_task(gathered.ask(UUID(int=1), "sent"))
     await started.wait()
     waiting = asyncio.create_task(gathered.ask(UUID(int=1), "waiting"))
     await asyncio.sleep(0)
-    [lane] = gathered._own.values()
-    assert lane.task is not None
-    lane.task.cancel()
+    [line] = gathered._lines.values()
+    assert line.task is not None
+    line.task.cancel()
     for task in (sent, waiting):
         with pytest.raises(asyncio.CancelledError):
             await task

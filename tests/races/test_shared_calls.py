@@ -11,12 +11,14 @@ import pytest
 
 from app.core.database import Database
 from app.core.refusals import Refusal
-from app.credits import Credits, ReserveRequest
+from app.credits import Credits, ReserveRequest, calls
 from app.credits import batches as module
+from app.credits.batches import SHARED_LANES
 from app.credits.calls import Answered
 from app.credits.rows import Balance, Reserved
+from db.driver import Connection
 from tests.support.accounts import CREDIT, Accounts
-from tests.support.races import Race, Session, figures
+from tests.support.races import POLL_SECONDS, SEEN_WAITING_SECONDS, Race, Session, figures
 
 
 class Told:
@@ -134,6 +136,56 @@ async def test_the_feed_is_told_once_for_each_account(
             *(reserve(watched, each, key) for each, key in ((a, "x"), (b, "y"), (a, "z")))
         )
         ids = [row.reservation_id for row in rows]
-        assert watched.calls == [[a, b, a]]
+        # Each account's requests stand together.
+        assert watched.calls == [[a, a, b]]
         assert told.moves == [(a, 2, 4, [ids[0], ids[2]]), (b, 2, 3, [ids[1]])]
         assert [row.balance.balance_version for row in rows if row.balance] == [4, 3, 4]
+
+
+_WAITING = """
+select count(*) from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock'
+"""
+
+
+@pytest.mark.parametrize("way", ["reserve", "deduct"])
+async def test_locked_accounts_leave_connections_for_those_that_are_free(
+    way: str, credits: Credits, accounts: Accounts, race: Race, admin: Connection
+) -> None:
+    locked = [await accounts.open(1) for _ in range(credits._database.limit + 10)]
+    free = await accounts.open(1)
+
+    async def lock(session: Session) -> None:
+        for account_id in locked:
+            await session.credits.catch_up(account_id)
+
+    async def ask(account_id: UUID) -> object:
+        if way == "deduct":
+            return await credits.deduct(account_id, 1, "k")
+        return await credits.reserve(account_id, ReserveRequest("k", 1))
+
+    await race.hold(lock)
+    slow = [asyncio.create_task(ask(account_id)) for account_id in locked]
+    # Three shared lanes' worth of connections and a fifth of the pool are left.
+    bound = credits._database.limit * 4 // 5 - 3 * SHARED_LANES
+    async with asyncio.timeout(SEEN_WAITING_SECONDS):
+        while await admin.fetchval(_WAITING) < bound:
+            await asyncio.sleep(POLL_SECONDS)
+    assert (await credits.reserve(free, ReserveRequest("k", 1))).version == 3
+    assert await admin.fetchval(_WAITING) == bound
+    # Answered while all the others still wait, none of them given up.
+    assert not any(task.done() for task in slow)
+    await race.commit()
+    await asyncio.gather(*slow)
+
+
+async def test_who_waits_too_long_to_be_called_is_told(
+    credits: Credits, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id = await accounts.open(1)
+    monkeypatch.setattr(calls, "WAITING_SECONDS", 0.01)
+    credits._calls = asyncio.Semaphore(0)
+    with pytest.raises(Refusal) as refused:
+        await credits.deduct(account_id, 1, "k")
+    assert refused.value.code == "BUSY"
+    assert figures(await accounts.balance(account_id)) == (CREDIT, 0, 0)

@@ -1,101 +1,20 @@
 """Requests of many accounts ride together where none of them needs a second look."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import pytest
 
-from app.core.database import Unavailable
-from app.core.refusals import Refusal
-from app.credits import batches as module
+from app.credits import lines
 from app.credits.batches import (
     ACCOUNTS_LIMIT,
     CROWD,
     QUIET,
     SET_LIMIT,
     SHARED_LANES,
-    WAITING_LIMIT,
-    Batches,
 )
-
-
-def account(number: int) -> UUID:
-    """Return an account of the first shared lane."""
-    return UUID(int=number * SHARED_LANES)
-
-
-class Gate:
-    """Stands for Postgres: notes what it is sent, and answers when it is opened."""
-
-    def __init__(self, shared_lanes: int = SHARED_LANES) -> None:
-        self.own: list[tuple[int, list[str]]] = []
-        self.many: list[list[tuple[int, str]]] = []
-        self.undecided: set[int] = set()
-        self.error: Exception | None = None
-        self._open = asyncio.Event()
-        self.batches: Batches[str, str] = Batches(
-            self._send, self._send_many, shared_lanes=shared_lanes
-        )
-
-    async def _send(self, account_id: UUID, requests: Sequence[str]) -> list[str]:
-        self.own.append((account_id.int // SHARED_LANES, list(requests)))
-        await self._open.wait()
-        if "bad" in requests:
-            raise ValueError("it cannot be sent")
-        return [f"own {request}" for request in requests]
-
-    async def _send_many(
-        self, account_ids: Sequence[UUID], requests: Sequence[str]
-    ) -> list[str | None]:
-        numbers = [account_id.int // SHARED_LANES for account_id in account_ids]
-        self.many.append(list(zip(numbers, requests, strict=True)))
-        await self._open.wait()
-        if "bad" in requests:
-            raise ValueError("it cannot be sent")
-        if self.error is not None:
-            raise self.error
-        return [
-            None if number in self.undecided else f"many {request}"
-            for number, request in zip(numbers, requests, strict=True)
-        ]
-
-    def ask(self, number: int, request: str) -> "asyncio.Task[str]":
-        return asyncio.create_task(self.batches.ask(account(number), request))
-
-    def open(self) -> None:
-        self._open.set()
-
-    def shut(self) -> None:
-        self._open.clear()
-
-    async def busy(self) -> "list[asyncio.Task[str]]":
-        """Keep as many accounts under way as may have a lane for the asking."""
-        tasks = [self.ask(number, f"busy {number}") for number in range(QUIET)]
-        await turn()
-        return tasks
-
-    async def sending(self) -> "list[asyncio.Task[str]]":
-        """Keep a shared call under way too, so that what comes next gathers behind it."""
-        tasks = [*await self.busy(), self.ask(QUIET, "first")]
-        await turn()
-        assert self.many == [[(QUIET, "first")]]
-        return tasks
-
-
-async def turn() -> None:
-    """Let every task go as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def gate() -> AsyncIterator[Gate]:
-    made = Gate()
-    yield made
-    made.open()
-    await turn()
-    assert made.batches.lanes == 0
+from app.credits.lines import APART_SECONDS, APART_SECONDS_AT_MOST, Apart
+from tests.support.gate import Gate, account, turn
 
 
 async def test_while_little_is_under_way_each_goes_alone(gate: Gate) -> None:
@@ -112,7 +31,8 @@ async def test_others_gather_and_go_in_one_call(gate: Gate) -> None:
     await turn()
     gate.open()
     assert await asyncio.gather(*later) == [f"many later {number}" for number in (9, 7, 9, 8)]
-    assert gate.many[1:] == [[(number, f"later {number}") for number in (9, 7, 9, 8)]]
+    # Each account's stand together.
+    assert gate.many[1:] == [[(number, f"later {number}") for number in (9, 9, 7, 8)]]
     assert len(gate.own) == QUIET
     await asyncio.gather(*tasks)
 
@@ -143,7 +63,6 @@ async def test_accounts_are_spread_over_the_shared_lanes(gate: Gate) -> None:
 async def test_at_most_64_accounts_in_one_call(gate: Gate) -> None:
     tasks = await gate.sending()
     tasks += [gate.ask(100 + number, "a") for number in range(ACCOUNTS_LIMIT + 3)]
-    # Those that are in already may ride on until another account stands before them.
     await turn()
     gate.open()
     await asyncio.gather(*tasks)
@@ -157,6 +76,9 @@ async def test_at_most_256_requests_in_one_call(gate: Gate) -> None:
     gate.open()
     await asyncio.gather(*tasks)
     assert [len(sent) for sent in gate.many] == [1, SET_LIMIT, 5]
+    for number in range(100, 110):
+        got = [int(request) for sent in gate.many for n, request in sent if n == number]
+        assert got == sorted(got)
 
 
 async def test_what_is_not_decided_goes_on_alone_in_its_order(gate: Gate) -> None:
@@ -184,6 +106,100 @@ async def test_who_asks_while_its_shared_call_is_out_comes_after_what_went_on_al
     assert gate.own[QUIET:] == [(8, ["first", "second"])]
     assert len(gate.many) == 1
     await asyncio.gather(*tasks)
+
+
+async def test_a_crowd_that_grew_behind_a_shared_call_comes_after_what_that_did_not_decide(
+    gate: Gate,
+) -> None:
+    tasks = await gate.busy()
+    gate.undecided = {8}
+    names = ["first", *(f"crowd {n}" for n in range(CROWD + 1))]
+    asked = [gate.ask(8, names[0])]
+    await turn()
+    asked += [gate.ask(8, name) for name in names[1:]]
+    await turn()
+    # Not beside its own call that is out.
+    assert len(gate.own) == QUIET
+    gate.open()
+    assert await asyncio.gather(*asked) == [f"own {name}" for name in names]
+    assert gate.own[QUIET:] == [(8, names)]
+    await asyncio.gather(*tasks)
+
+
+async def test_a_crowd_that_grew_behind_a_shared_call_goes_alone_after_it(gate: Gate) -> None:
+    tasks = await gate.busy()
+    names = ["first", *(f"crowd {n}" for n in range(CROWD + 1))]
+    asked = [gate.ask(8, names[0])]
+    await turn()
+    asked += [gate.ask(8, name) for name in names[1:]]
+    await turn()
+    gate.open()
+    await asyncio.gather(*asked, *tasks)
+    assert gate.many == [[(8, "first")]]
+    assert gate.own[QUIET:] == [(8, names[1:])]
+
+
+async def test_who_was_not_decided_keeps_to_itself_for_a_while(
+    gate: Gate,
+) -> None:
+    tasks = await gate.busy()
+    gate.undecided = {8}
+    first, *shared = [gate.ask(number, "a") for number in (8, 9)]
+    await turn()
+    gate.open()
+    await asyncio.gather(first, *shared, *tasks)
+    gate.shut()
+    tasks = await gate.sending()
+    both = [gate.ask(number, "b") for number in (8, 9)]
+    await turn()
+    assert gate.own[-1] == (8, ["b"])
+    gate.open()
+    assert await asyncio.gather(*both) == ["own b", "many b"]
+    await asyncio.gather(*tasks)
+
+
+async def test_no_more_are_under_way_alone_than_may(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.undecided = set(range(100, 140))
+    slow = [gate.ask(number, "slow") for number in gate.undecided]
+    await turn()
+    gate.shut_alone()
+    gate.open()
+    await tasks.pop()
+    await turn()
+    # All that may go alone wait for their locks. Who is free is answered.
+    assert len(gate.own) == 2 * QUIET
+    assert await gate.ask(9, "free") == "many free"
+    assert await gate.ask(9, "free again") == "many free again"
+    assert not any(task.done() for task in slow)
+    gate.open_alone()
+    assert await asyncio.gather(*slow) == len(slow) * ["own slow"]
+    await asyncio.gather(*tasks)
+
+
+def test_how_long_who_was_not_decided_keeps_to_itself() -> None:
+    apart, poor, once = Apart(), account(1), account(2)
+    now = 100.0
+    for seconds in (0.25, 0.5, 1.0, 2.0, 4.0, APART_SECONDS_AT_MOST, APART_SECONDS_AT_MOST):
+        apart.add(poor, now)
+        assert apart.is_apart(poor, now + seconds - 0.01)
+        now += seconds
+        assert not apart.is_apart(poor, now)
+    apart.add(once, now)
+    apart.forget(once)
+    assert not apart.is_apart(once, now)
+    apart.forget(once)
+    apart.add(once, now)
+    assert not apart.is_apart(once, now + APART_SECONDS)
+
+
+def test_no_more_are_kept_apart_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "APART_LIMIT", 2)
+    apart = Apart()
+    for number in (1, 2, 1, 3):
+        apart.add(account(number), 0)
+    # The one that was not found for longest is forgotten.
+    assert [apart.is_apart(account(number), 0.1) for number in (1, 2, 3)] == [True, False, True]
 
 
 async def test_a_crowd_gets_a_lane_of_its_own_in_its_order(gate: Gate) -> None:
@@ -222,72 +238,6 @@ async def test_who_leaves_after_being_sent_breaks_nothing_off(gate: Gate) -> Non
     await turn()
     gate.open()
     assert await staying == "many staying"
-    await asyncio.gather(*tasks)
-
-
-async def test_what_cannot_be_sent_fails_alone(gate: Gate) -> None:
-    tasks = await gate.sending()
-    asked = [gate.ask(number, request) for number, request in [(7, "a"), (8, "bad"), (8, "b")]]
-    await turn()
-    gate.open()
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert [str(answer) for answer in answers] == ["own a", "it cannot be sent", "own b"]
-    await asyncio.gather(*tasks)
-
-
-async def test_a_lost_connection_is_told_to_all(gate: Gate) -> None:
-    tasks = await gate.busy()
-    gate.error = Unavailable("gone")
-    asked = [gate.ask(number, "x") for number in (7, 8)]
-    await turn()
-    gate.open()
-    assert [type(e) for e in await asyncio.gather(*asked, return_exceptions=True)] == [
-        Unavailable,
-        Unavailable,
-    ]
-    # Whether it was done nobody knows: it is for those who asked to ask again.
-    assert len(gate.own) == QUIET
-    await asyncio.gather(*tasks)
-
-
-async def test_no_more_wait_than_may(gate: Gate) -> None:
-    tasks = await gate.sending()
-    tasks += [gate.ask(100 + n % 99, "x") for n in range(WAITING_LIMIT)]
-    await turn()
-    with pytest.raises(Refusal) as refused:
-        await gate.batches.ask(account(99), "one too many")
-    assert refused.value.code == "BUSY"
-    gate.open()
-    await asyncio.gather(*tasks)
-
-
-async def test_nobody_is_sent_who_has_waited_too_long(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tasks = await gate.sending()
-    monkeypatch.setattr(module, "WAITING_SECONDS", -1.0)
-    late = gate.ask(9, "late")
-    await turn()
-    gate.open()
-    with pytest.raises(Refusal) as refused:
-        await late
-    assert refused.value.code == "BUSY"
-    assert len(gate.many) == 1
-    await asyncio.gather(*tasks)
-
-
-async def test_a_task_that_is_ended_leaves_nobody_waiting(gate: Gate) -> None:
-    tasks = await gate.sending()
-    sent, waiting = tasks.pop(), gate.ask(9, "waiting")
-    await turn()
-    [lane] = [lane for lane in gate.batches._shared if lane.task]
-    assert lane.task is not None
-    lane.task.cancel()
-    for task in (sent, waiting):
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert gate.batches.lanes == QUIET
-    gate.open()
     await asyncio.gather(*tasks)
 
 

@@ -34,7 +34,7 @@ class Marking(Credits):
         super().__init__(database)
         self._admin = admin
         self._chance = chance
-        self._calls = calls
+        self._most_calls = calls
         self._first_id = first_id
         self._left: dict[UUID, int] = {}
         self.audits = 0
@@ -47,7 +47,7 @@ class Marking(Credits):
         return rows
 
     async def _mark(self, account_id: UUID) -> None:
-        left = self._left.setdefault(account_id, self._chance.randint(0, self._calls))
+        left = self._left.setdefault(account_id, self._chance.randint(0, self._most_calls))
         if left == 0:
             return
         self._left[account_id] = left - 1

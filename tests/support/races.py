@@ -39,6 +39,7 @@ class Session(Database):
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._limits = PoolLimits(max_size=1)
         self.pid = connection.get_server_pid()
         self.credits = Credits(self)
 
