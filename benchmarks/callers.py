@@ -12,7 +12,7 @@ from app.core.refusals import Refusal
 from app.credits import Credits
 from app.credits.batches import SHARED_LANES
 from app.credits.rows import Reserved
-from benchmarks.books import Books
+from benchmarks.books import ENOUGH, Books
 from benchmarks.load import percentile
 from benchmarks.sets import reserve_request, settle_request
 from benchmarks.work import Work, repeat
@@ -72,7 +72,7 @@ async def refusals(
 
     async def call() -> int:
         try:
-            await credits.reserve(chance.choice(accounts), reserve_request())
+            await credits.reserve(chance.choice(accounts), reserve_request(ENOUGH))
         except Refusal as refusal:
             if refusal.code == "INSUFFICIENT_CREDITS":
                 return 1

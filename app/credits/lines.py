@@ -13,8 +13,8 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 # How long an account that a shared call could not decide keeps to itself: at first, and at most.
-APART_SECONDS = 0.25
-APART_SECONDS_AT_MOST = 8.0
+APART_SECONDS = 1.0
+APART_SECONDS_AT_MOST = 16.0
 APART_LIMIT = 65_536
 
 
