@@ -58,6 +58,7 @@ bench: $(INSTALLED) ## Measure (B=edge one of them, QUICK=1 a smoke run, TRACE=c
 
 generate: $(INSTALLED) ## Write the generated files anew
 	@$(BIN)/exchequer export-schema
+	@$(BIN)/python -m benchmarks.report
 
 requirements: $(INSTALLED) ## Resolve the dependencies anew and write the hashed files
 	@echo "uv==0.13.8" | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header - -o requirements-uv.txt

@@ -21,6 +21,7 @@ import uvloop
 
 from app.core.telemetry import configure_logging
 from app.credits import Credits
+from benchmarks import report
 from benchmarks.books import Books, account, copies, opened
 from benchmarks.figures import Figure, Round, kept, table, verdict
 from benchmarks.harness import RESULTS, keep, machine, process_seconds
@@ -138,7 +139,8 @@ async def run(plan: Plan) -> dict[str, Any]:
     print(table(FIGURES, rounds))
     print(verdict(FIGURES, rounds))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
-    return {**raw, **about, "rounds": kept(rounds)}
+    measured = {"figures": [asdict(each) for each in FIGURES], "rounds": kept(rounds)}
+    return {**raw, **about, **measured}
 
 
 def main() -> None:
@@ -151,6 +153,7 @@ def main() -> None:
     raw = uvloop.run(run(QUICK if arguments.quick else FULL))
     if not arguments.quick:
         keep(arguments.output, raw)
+        report.write()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from benchmarks.callers import alone, concurrent, refusals
 from benchmarks.figures import Figure, Round, Taken, kept, table, verdict
 from benchmarks.functions import self_times
 from benchmarks.harness import RESULTS, keep, machine
-from benchmarks.plot import ratios
 from benchmarks.sets import Sets
 from benchmarks.work import Work
 
@@ -160,18 +159,17 @@ class Bench:
             return await sets.hot(self._hot, self._plan.seconds)
 
 
-async def run(plan: Plan) -> tuple[dict[str, Any], list[Round]]:
+async def run(plan: Plan) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
     before = machine()
     async with opened() as books:
         bench = Bench(books, plan)
         await bench.prepare()
         rounds = await bench.rounds()
-    told = table(FIGURES, rounds)
-    print(told)
+    print(table(FIGURES, rounds))
     print(verdict(FIGURES, rounds))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
-    return {**raw, "table": told, "rounds": kept(rounds)}, rounds
+    return {**raw, "figures": [asdict(each) for each in FIGURES], "rounds": kept(rounds)}
 
 
 async def look(plan: Plan) -> str:
@@ -201,11 +199,9 @@ def main() -> None:
     if arguments.profile:
         print(uvloop.run(look(plan)))
         return
-    raw, rounds = uvloop.run(run(plan))
+    raw = uvloop.run(run(plan))
     if not arguments.quick:
         keep(arguments.output, raw)
-        plotted = ratios(FIGURES, rounds, "Reserves and settles, against bare updates")
-        arguments.output.with_suffix(".svg").write_text(plotted, encoding="utf-8")
         report.write()
 
 

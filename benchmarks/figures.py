@@ -1,7 +1,7 @@
 """Figures that are ratios to a control, with what they must reach and what we aim for."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,6 +79,14 @@ def verdict(figures: Sequence[Figure], rounds: Sequence[Round]) -> str:
 def kept(rounds: Sequence[Round]) -> list[dict[str, Any]]:
     """Return rounds as they are written down."""
     return [{name: asdict(taken) for name, taken in each.items()} for each in rounds]
+
+
+def read(rounds: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Round]:
+    """Return rounds that were written down."""
+    return [
+        {name: (Work if "operations" in raw else Wait)(**raw) for name, raw in each.items()}
+        for each in rounds
+    ]
 
 
 def _shown(values: list[float]) -> str:

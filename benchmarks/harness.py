@@ -15,6 +15,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,18 @@ from app.core.database import Database, PoolLimits
 from app.core.servers import PostgresServer, ValkeyServer
 from app.core.servers.local import free_port
 from app.seed import make_demo_key, seed_demo
+from benchmarks import texts
 from db.migrate import migrate
 
 RESULTS = Path(__file__).parent / "results"
 SERVE = ("app.cli", "serve")
+# One run after the other, and they are committed together.
+_WRITTEN_BY_RUNS = (
+    "benchmarks/results",
+    "benchmarks/RESULTS.md",
+    "docs/how-we-know.md",
+    "tests/proof/mutants/killed.json",
+)
 _STOP_SECONDS = 20
 _READY_SECONDS = 60
 # <linux/posix-timers.h>: the clock that counts what the scheduler gave a process.
@@ -189,18 +198,28 @@ def summary(values: list[float]) -> dict[str, float]:
 
 def commit() -> str:
     """Return the commit of this checkout; empty where there is none."""
-    told = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607  # the developer's own git
+    return _git("rev-parse", "HEAD")
+
+
+def is_clean() -> bool:
+    """Whether the commit has all that stands here, but for what runs write themselves."""
+    left_out = [f":(exclude){path}" for path in _WRITTEN_BY_RUNS]
+    return bool(commit()) and not _git("status", "--porcelain", "--", ".", *left_out)
+
+
+def _git(*arguments: str) -> str:
+    told = subprocess.run(  # noqa: S603  # our own arguments
+        ["git", *arguments],  # noqa: S607  # the developer's own git
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parent,
+        cwd=texts.ROOT,
     )
     return told.stdout.strip()
 
 
 def machine() -> dict[str, Any]:
-    """Return on what it runs, and how busy that is."""
+    """Return what runs, on what, and how busy that is: to be asked before a run."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -210,7 +229,10 @@ def machine() -> dict[str, Any]:
         platform.processor(),
     )
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
+        "is_clean": is_clean(),
+        "texts": texts.digests(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": model,

@@ -95,11 +95,11 @@ async def run(plan: Plan) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
     before = machine()
     rounds, loaded = await measure(plan)
-    told = table(FIGURES, rounds)
-    print(told)
+    print(table(FIGURES, rounds))
     print(verdict(FIGURES, rounds))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
-    return {**raw, "loaded": loaded, "table": told, "rounds": kept(rounds)}
+    measured = {"figures": [asdict(each) for each in FIGURES], "rounds": kept(rounds)}
+    return {**raw, "loaded": loaded, **measured}
 
 
 def main() -> None:

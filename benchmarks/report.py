@@ -1,7 +1,8 @@
-"""Write the tables of published results into the pages that show them.
+"""Write the tables of published results into the pages that show them, and draw their plots.
 
 A page holds blocks between `<!-- results: NAME -->` and `<!-- end of results -->`; what stands
-there is made from `results/`, and nothing else is. `NAME` is a benchmark, or `proofs`.
+there is made from `results/` and from what a result was measured of, and of nothing else. `NAME`
+is a benchmark, or `proofs`.
 
     python -m benchmarks.report
 """
@@ -9,60 +10,161 @@ there is made from `results/`, and nothing else is. `NAME` is a benchmark, or `p
 import argparse
 import json
 import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from benchmarks import figures, minutes, texts
 from benchmarks.harness import RESULTS
+from benchmarks.plot import over_time, ratios
+from tests.proof.mutants import record
+from tests.proof.mutants.table import mutants
 
-ROOT = RESULTS.parents[1]
+ROOT = texts.ROOT
 PAGES = (ROOT / "benchmarks" / "RESULTS.md", ROOT / "docs" / "how-we-know.md")
+COMMAND = "python -m benchmarks.report"
 # In the order in which they are told.
-PROOFS = ("model", "interleavings", "overspend", "crashes", "tampering")
+PROOFS = ("model", "interleavings", "overspend", "crashes", "mutants", "tampering")
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+_START = "<!-- results:"
+# A row is to be read, not searched.
+_NAMED = 6
+
+
+def _ratios(raw: Mapping[str, Any]) -> str:
+    marks = [figures.Figure(**each) for each in raw["figures"]]
+    return figures.table(marks, figures.read(raw["rounds"]))
+
+
+def _plot_of_ratios(raw: Mapping[str, Any]) -> str:
+    marks = [figures.Figure(**each) for each in raw["figures"]]
+    title = "Reserves and settles, against bare updates"
+    return ratios(marks, figures.read(raw["rounds"]), title)
+
+
+def _plot_of_minutes(raw: Mapping[str, Any]) -> str:
+    taken = minutes.read(raw["minutes"])
+    rates = [each.rate for minute in taken for each in minute.slices]
+    title = "One hot account for ten minutes"
+    return over_time(rates, 60 * len(taken) / len(rates), title, "reserves and settles a second")
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "credits": _ratios,
+    "large": _ratios,
+    "ten_minutes": lambda raw: minutes.table(minutes.read(raw["minutes"])),
+    "audit": _ratios,
+}
+PLOTS = {"credits": _plot_of_ratios, "ten_minutes": _plot_of_minutes}
 
 
 def write(*, check: bool = False) -> list[str]:
-    """Write all blocks; return the pages that were not as they are to be."""
+    """Write all blocks and plots; return what was not as it is to be."""
     stale = []
-    for page in PAGES:
-        old = page.read_text(encoding="utf-8")
-        new = _BLOCK.sub(lambda found: f"{found[1]}\n{block(found[2])}\n\n{found[3]}", old)
-        if new != old:
-            stale.append(str(page.relative_to(ROOT)))
-            if not check:
-                page.write_text(new, encoding="utf-8")
+    for path, new in _expected().items():
+        if (path.read_text(encoding="utf-8") if path.exists() else None) == new:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if check:
+            continue
+        if new is None:
+            path.unlink()
+        else:
+            path.write_text(new, encoding="utf-8")
     return stale
+
+
+def _expected() -> dict[Path, str | None]:
+    """Return what is to stand in each page and plot, and nothing for a plot of nothing."""
+    files: dict[Path, str | None] = {page: _page(page) for page in PAGES}
+    files |= dict.fromkeys(sorted(RESULTS.glob("*.svg")))
+    for name, plot in PLOTS.items():
+        if (raw := _raw(name)) is not None:
+            files[RESULTS / f"{name}.svg"] = plot(raw)
+    return files
+
+
+def _page(page: Path) -> str:
+    text = page.read_text(encoding="utf-8")
+    if len(_BLOCK.findall(text)) != text.count(_START):
+        raise ValueError(f"{page.relative_to(ROOT)}: a block has no name, or no end")
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{block(found[2])}\n\n{found[3]}", text)
+
+
+def blocks(page: Path) -> set[str]:
+    """Return the names of the blocks of a page."""
+    return {name for _, name, _ in _BLOCK.findall(page.read_text(encoding="utf-8"))}
 
 
 def block(name: str) -> str:
     """Return what a page shows of a result."""
     if name == "proofs":
-        return "\n".join(
-            ["| proof | it would have shown | N | seed, seconds |", "|---|---|---|---|"]
-            + [
-                row
-                for proof in PROOFS
-                if (RESULTS / f"proof_{proof}.json").exists()
-                for row in _rows(proof)
-            ]
-        )
-    raw: dict[str, Any] = _raw(name)
+        head = "| proof | it would have shown | N | seed, seconds | when, and of what |"
+        rows = [row for proof in PROOFS for row in _rows(proof)]
+        return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])
+    if name not in TABLES:
+        raise ValueError(f"there is no table of {name}, but of proofs, {', '.join(TABLES)}")
+    raw = _raw(name)
+    if raw is None:
+        return f"Not measured yet: `make bench B={name}`."
     machine = raw["machine"]
     ran = f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}"
-    return f"{raw['table']}\n\nOn {ran}; [raw results](results/{name}.json)."
+    told = f"On {ran}. Measured {_when(machine)}; [raw results](results/{name}.json)."
+    return f"{TABLES[name](raw)}\n\n{told}"
 
 
 def _rows(proof: str) -> list[str]:
+    command = f"`make prove W={proof}`"
+    if proof == "mutants":
+        return [f"| {command} | {' | '.join(of_mutants())} |"]
     raw = _raw(f"proof_{proof}")
+    if raw is None:
+        return [f"| {command} | not yet run | | | |"]
     ran = f"{raw['seed']}, {raw['seconds']:,.0f}"
-    return [
-        f"| {f'`make prove W={proof}`' if number == 0 else ''} | {zero['what']}"
-        f" | {zero['found']} of {zero['of']:,} {zero['unit']} | {ran if number == 0 else ''} |"
-        for number, zero in enumerate(raw["zeros"])
-    ]
+    first = (command, ran, _when(raw["machine"]))
+    rows = []
+    for number, zero in enumerate(raw["zeros"]):
+        shown, ran, when = first if number == 0 else ("", "", "")
+        tried = f"{zero['found']} of {zero['of']:,} {zero['unit']}"
+        rows.append(f"| {shown} | {zero['what']} | {tried} | {ran} | {when} |")
+    return rows
+
+
+def of_mutants(path: Path = record.RECORD) -> tuple[str, ...]:
+    """Return what a record tells of the mutants that stand in the table."""
+    table = mutants()
+    moved = record.moved(table, path)
+    tried = [mutant for mutant in table if mutant.file not in moved]
+    survivors = [mutant for mutant in record.untried(table, path) if mutant.file not in moved]
+    _, kills = record.read(path)
+    slowest = max(kill.seconds for named in kills.values() for kill in named.values())
+    functions = len({mutant.file for mutant in tried})
+    found = f"{len(survivors)} of {len(tried):,} mutants of {functions} functions"
+    return "survivors", found, f"slowest kill {slowest:.1f} s", _of(sorted(moved))
+
+
+def _when(machine: Mapping[str, Any]) -> str:
+    """Return when and of what a result was measured, as far as it was noted."""
+    commit = f"at {machine['commit'][:7]}" if machine["commit"] else "at no commit"
+    if "texts" not in machine:
+        return f"{commit}; of which functions was not noted"
+    if not machine["is_clean"]:
+        commit += " with changes that no commit has"
+    return f"{machine['date']} {commit}, {_of(texts.changed(machine['texts']))}"
+
+
+def _of(moved: list[str]) -> str:
+    """Return whether all stands as it was measured, or what does not."""
+    if not moved:
+        return "of the functions as they stand"
+    named = [f"`{Path(path).name.removesuffix('.sql')}`" for path in moved]
+    more = [f"{len(named) - _NAMED} more"] if len(named) > _NAMED else []
+    return f"changed since: {', '.join([*named[:_NAMED], *more])}"
 
 
 def _raw(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def main() -> None:
@@ -72,7 +174,7 @@ def main() -> None:
     check = parser.parse_args().check
     stale = write(check=check)
     if check and stale:
-        raise SystemExit(f"not as results/ has it: {', '.join(stale)}")
+        raise SystemExit(f"not as results/ has it: {', '.join(stale)}; {COMMAND}")
 
 
 if __name__ == "__main__":

@@ -17,28 +17,24 @@ import uvloop
 from app.core.telemetry import configure_logging
 from benchmarks import report
 from benchmarks.books import Books, account, opened, operations_of, prove
-from benchmarks.figures import TIMES
 from benchmarks.harness import RESULTS, keep, machine
-from benchmarks.plot import over_time
+from benchmarks.minutes import TABLES, Minute, head, told
 from benchmarks.sets import Sets
-from benchmarks.work import Work
 
-MUST = 0.9
-_TABLES = ("accounts", "grants", "reservations", "transactions")
 _SLICES = 6
 
 
-async def measure(minutes: int, seconds: float) -> list[dict[str, Any]]:
+async def measure(minutes: int, seconds: float) -> list[Minute]:
     """Load one account for so many minutes of six slices each; look at it after each."""
-    taken: list[dict[str, Any]] = []
+    taken: list[Minute] = []
     async with opened() as books:
         hot = await account(books, "Hot")
         async with Sets(books, 0) as sets:
             for _ in range(minutes):
                 slices = [await sets.hot(hot, seconds) for _ in range(_SLICES)]
-                taken.append({"slices": slices, "tables": await _tables(books)})
-                print(_line(len(taken), taken[-1]), flush=True)
-        acknowledged = sum(each.operations for minute in taken for each in minute["slices"])
+                taken.append(Minute(slices, await _tables(books)))
+                print(taken[-1].line(len(taken)), flush=True)
+        acknowledged = sum(each.operations for minute in taken for each in minute.slices)
         there = await operations_of(books, [hot])
         if there != acknowledged:
             raise RuntimeError(f"{acknowledged} operations acknowledged, {there} are there")
@@ -53,47 +49,21 @@ async def _tables(books: Books) -> dict[str, dict[str, int]]:
         "select s.relname, pg_table_size(s.relid) as bytes, pg_indexes_size(s.relid) as indexes,"
         " s.n_live_tup as live, s.n_dead_tup as dead, s.autovacuum_count as vacuums"
         " from pg_stat_user_tables as s where s.schemaname = 'credits' and s.relname = any($1)",
-        _TABLES,
+        TABLES,
     )
     return {row["relname"]: dict(row.items()) for row in rows}
-
-
-def rate(slices: list[Work]) -> float:
-    """Return operations a second over slices."""
-    return sum(each.operations for each in slices) / sum(each.seconds for each in slices)
-
-
-def _line(number: int, minute: dict[str, Any]) -> str:
-    slices = minute["slices"]
-    cpu = sum(each.postgres_cpu for each in slices) / sum(each.operations for each in slices)
-    cells = [f"{number}", f"{rate(slices):,.0f}", f"{cpu * 1e6:.1f}"]
-    for name in _TABLES:
-        row = minute["tables"][name]
-        cells.append(
-            f"{row['bytes'] / 1024:,.0f} + {row['indexes'] / 1024:,.0f} KiB, {row['dead']:,} dead"
-        )
-    return "| " + " | ".join(cells) + " |"
 
 
 async def run(minutes: int, seconds: float) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
     before = machine()
-    head = "| minute | per second | Postgres' CPU of one, µs | " + " | ".join(_TABLES) + " |"
-    lines = [head, "|---" * (head.count("|") - 1) + "|"]
-    print("\n".join(lines))
+    print(head())
     taken = await measure(minutes, seconds)
-    lines += [_line(number, minute) for number, minute in enumerate(taken, 1)]
-    ratio = rate(taken[-1]["slices"]) / rate(taken[0]["slices"])
-    lines += ["", f"The last minute to the first: {TIMES}{ratio:.2f}, must be ≥ {MUST:g}."]
-    print(lines[-1])
+    print(told(taken))
     return {
         "machine": before,
         "load_after": os.getloadavg(),
-        "ratio": ratio,
-        "table": "\n".join(lines),
-        "minutes": [
-            {**minute, "slices": [asdict(each) for each in minute["slices"]]} for minute in taken
-        ],
+        "minutes": [asdict(minute) for minute in taken],
     }
 
 
@@ -110,14 +80,6 @@ def main() -> None:
         return
     keep(arguments.output, raw)
     report.write()
-    slices = [Work(**each) for minute in raw["minutes"] for each in minute["slices"]]
-    plotted = over_time(
-        [each.rate for each in slices],
-        seconds,
-        "One hot account for ten minutes",
-        "reserves and settles a second",
-    )
-    arguments.output.with_suffix(".svg").write_text(plotted, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,369 @@
-"""Pages show the figures that were measured, and no others."""
+"""Pages show the figures that were measured, and no others, and say of what they are."""
 
 import json
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import report
+import benchmarks.__main__ as bench
+import tests.proof.__main__ as prove
+from benchmarks import figures, harness, minutes, report, texts
+from benchmarks.callers import Wait
+from benchmarks.work import Work
+from tests.proof.mutants import record
+from tests.proof.mutants.table import mutants
+from tests.proof.verdict import Verdict, Zero
+
+RESULTS_MD, HOW_WE_KNOW = report.PAGES
+SETTLE = "db/functions/credits/settle.sql"
 
 
-def test_pages_are_as_the_results() -> None:
-    assert report.write(check=True) == []
+class Shelf:
+    """A page and results of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.page = folder / "page.md"
+        monkeypatch.setattr(report, "RESULTS", folder)
+        monkeypatch.setattr(report, "ROOT", folder)
+        monkeypatch.setattr(report, "PAGES", (self.page,))
+
+    def shows(self, *names: str) -> None:
+        """Give the page blocks, with something else in them."""
+        told = [f"<!-- results: {name} -->\n| 8 |\n<!-- end of results -->\n" for name in names]
+        self.page.write_text("\n".join(told), encoding="utf-8")
+
+    def keep(self, name: str, raw: dict[str, Any], **machine: Any) -> None:
+        """Put a result there, measured of what stands unless said."""
+        ran = {"processor": "P", "cores": 2, "python": "3", "date": "2026-11-26", "commit": "abc"}
+        now = {**ran, "is_clean": True, "texts": texts.digests(), **machine}
+        kept = json.dumps({"machine": now, **raw})
+        (self.folder / f"{name}.json").write_text(kept, encoding="utf-8")
+
+    def written(self) -> str:
+        """Write the page, see that it is fresh then, and return it."""
+        report.write()
+        assert report.write(check=True) == []
+        return self.page.read_text("utf-8")
 
 
-def test_a_page_that_was_polished_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = {"table": "| 7 |", "machine": {"processor": "P", "cores": 2, "python": "3"}}
-    (tmp_path / "made.json").write_text(json.dumps(raw), encoding="utf-8")
-    page = tmp_path / "page.md"
-    page.write_text("<!-- results: made -->\n| 8 |\n<!-- end of results -->\n", encoding="utf-8")
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    monkeypatch.setattr(report, "PAGES", (page,))
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    return Shelf(tmp_path, monkeypatch)
+
+
+def of_credits() -> dict[str, Any]:
+    """Return two rounds: sets are thrice, then four times what the control is."""
+    rounds: list[figures.Round] = [
+        {
+            "sets": Work(times * 700, 7.0, 0.1, 0.2),
+            "bare": Work(700, 7.0, 0.1, 0.2),
+            "alone": Wait(9, 0.6, 0.7),
+            "bare alone": Wait(9, 0.5, 0.6),
+        }
+        for times in (3, 4)
+    ]
+    marks = [
+        {"name": "sets", "control": "bare", "must": 1.0, "aim": 2.0},
+        {"name": "alone", "control": "bare alone", "must": 1.3, "aim": 1.1, "at_most": True},
+    ]
+    return {"figures": marks, "rounds": figures.kept(rounds)}
+
+
+def of_minutes() -> dict[str, Any]:
+    """Return two minutes of two slices each: 200 a second, then 100."""
+    size = {"bytes": 2_048, "indexes": 1_024, "dead": 7_000}
+    taken = [
+        {
+            "slices": [
+                {
+                    "operations": operations,
+                    "seconds": 30.0,
+                    "client_cpu": 0.1,
+                    "postgres_cpu": 0.3,
+                }
+                for _ in range(2)
+            ],
+            "tables": dict.fromkeys(minutes.TABLES, size),
+        }
+        for operations in (6_000, 3_000)
+    ]
+    return {"minutes": taken}
+
+
+def of_proof(found: int = 0) -> dict[str, Any]:
+    return {
+        "seed": 7,
+        "seconds": 60.0,
+        "zeros": [
+            {"what": "overspent", "found": found, "of": 1_000, "unit": "rounds"},
+            {"what": "deadlocks", "found": 0, "of": 1_000, "unit": "rounds"},
+        ],
+    }
+
+
+# What is published.
+
+
+def test_pages_and_plots_are_as_the_results_and_the_functions() -> None:
+    assert report.write(check=True) == [], f"stale; {report.COMMAND} says what is true now"
+
+
+def test_the_table_of_proofs_has_all_that_are_there_to_run() -> None:
+    assert sorted(report.PROOFS) == sorted(prove.PROOFS)
+    told = report.block("proofs")
+    assert [name for name in prove.PROOFS if f"`make prove W={name}`" not in told] == []
+
+
+def test_every_result_is_shown_and_every_block_is_of_one() -> None:
+    kept = {path.stem for path in harness.RESULTS.glob("*.json")}
+    assert kept <= {*bench.NAMES, *(f"proof_{name}" for name in prove.PROOFS)}
+    assert {*report.TABLES} <= {*bench.NAMES}
+    assert {"proofs", *(kept & {*report.TABLES})} <= report.blocks(RESULTS_MD)
+    assert report.blocks(RESULTS_MD) <= {"proofs", *report.TABLES}
+    assert report.blocks(HOW_WE_KNOW) == {"proofs"}
+
+
+def test_what_is_published_as_proven_was() -> None:
+    broken = [
+        f"{path.name}: {zero['found']} of {zero['of']} {zero['what']}"
+        for path in harness.RESULTS.glob("proof_*.json")
+        for zero in json.loads(path.read_text("utf-8"))["zeros"]
+        if zero["found"] or not zero["of"]
+    ]
+    assert broken == []
+
+
+# That these would be noticed.
+
+
+def test_a_page_that_was_polished_is_stale(shelf: Shelf) -> None:
+    shelf.keep("large", of_credits())
+    shelf.shows("large")
     assert report.write(check=True) == ["page.md"]
-    report.write()
-    assert "| 7 |\n\nOn P, 2 cores" in page.read_text("utf-8")
+    shown = shelf.written()
+    assert "| sets, to bare | 350 | 100 | \N{MULTIPLICATION SIGN}3.50 | ≥ 1 | ≥ 2 |" in shown
+    assert "On P, 2 cores, Python 3. Measured 2026-11-26 at abc, of the functions as they" in shown
+    shelf.page.write_text(shown.replace("3.50", "3.60"), encoding="utf-8")
+    assert report.write(check=True) == ["page.md"]
+
+
+def test_a_result_grows_old_when_a_function_changes(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.keep("proof_overspend", of_proof())
+    shelf.keep("large", of_credits())
+    shelf.shows("proofs", "large")
+    assert "| 7, 60 | 2026-11-26 at abc, of the functions as they stand |" in shelf.written()
+    changes(monkeypatch, SETTLE)
+    assert report.write(check=True) == ["page.md"]
+    shown = shelf.written()
+    assert "| 7, 60 | 2026-11-26 at abc, changed since: `settle` |" in shown
+    assert "Measured 2026-11-26 at abc, changed since: `settle`;" in shown
+
+
+def test_a_row_names_a_few_of_many_that_changed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.keep("proof_overspend", of_proof())
+    shelf.shows("proofs")
+    changes(monkeypatch, *sorted(texts.digests())[:8])
+    assert ", 2 more |" in shelf.written()
+
+
+def test_what_was_not_noted_is_not_said_to_stand(shelf: Shelf) -> None:
+    shelf.keep("proof_overspend", of_proof())
+    raw = json.loads((shelf.folder / "proof_overspend.json").read_text("utf-8"))
+    del raw["machine"]["texts"]
+    (shelf.folder / "proof_overspend.json").write_text(json.dumps(raw), encoding="utf-8")
+    shelf.shows("proofs")
+    assert "| at abc; of which functions was not noted |" in shelf.written()
+
+
+def test_what_no_commit_has_is_marked(shelf: Shelf) -> None:
+    shelf.keep("proof_overspend", of_proof(), is_clean=False)
+    shelf.shows("proofs")
+    assert "2026-11-26 at abc with changes that no commit has, of the" in shelf.written()
+
+
+def test_what_was_not_measured_is_shown_as_that(shelf: Shelf) -> None:
+    shelf.keep("proof_overspend", of_proof(found=1))
+    shelf.shows("proofs", "credits")
+    shown = shelf.written()
+    assert "| overspent | 1 of 1,000 rounds |" in shown
+    assert "| `make prove W=model` | not yet run | | | |" in shown
+    assert "Not measured yet: `make bench B=credits`." in shown
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("<!-- results: credit -->\n<!-- end of results -->\n", "no table of credit,"),
+        ("<!-- results: large -->\n| 8 |\n", "no name, or no end"),
+        ("<!-- results: -->\n| 8 |\n<!-- end of results -->\n", "no name, or no end"),
+        (
+            "<!-- results: large -->\n<!-- results: audit -->\n<!-- end of results -->\n",
+            "no name, or no end",
+        ),
+    ],
+)
+def test_a_block_that_would_never_be_written_is_refused(shelf: Shelf, page: str, told: str) -> None:
+    shelf.page.write_text(page, encoding="utf-8")
+    with pytest.raises(ValueError, match=told):
+        report.write()
+
+
+def test_plots_are_drawn_from_the_same_results(shelf: Shelf) -> None:
+    shelf.keep("credits", of_credits())
+    shelf.keep("ten_minutes", of_minutes())
+    shelf.shows("credits", "ten_minutes")
+    assert report.write(check=True) == ["page.md", "credits.svg", "ten_minutes.svg"]
+    shown = shelf.written()
+    assert "| 2 | 100 | 100.0 | 2 + 1 KiB, 7,000 dead |" in shown
+    assert "The last minute to the first: \N{MULTIPLICATION SIGN}0.50, must be ≥ 0.9." in shown
+    minute_by_minute = (shelf.folder / "ten_minutes.svg").read_text("utf-8")
+    assert "from 100 to 200 reserves and settles a second; last 100" in minute_by_minute
+    assert ">2 min<" in minute_by_minute
+    drawn = shelf.folder / "credits.svg"
+    assert "sets \N{MULTIPLICATION SIGN}3.50 (must be ≥ 1, aim 2)" in drawn.read_text("utf-8")
+    drawn.write_text(drawn.read_text("utf-8").replace("3.50", "3.60"), encoding="utf-8")
+    assert report.write(check=True) == ["credits.svg"]
+
+
+def test_a_plot_without_its_result_goes(shelf: Shelf) -> None:
+    shelf.keep("credits", of_credits())
+    shelf.shows("credits")
+    shelf.written()
+    (shelf.folder / "credits.json").unlink()
+    assert report.write(check=True) == ["page.md", "credits.svg"]
+    shelf.written()
+    assert not (shelf.folder / "credits.svg").exists()
+
+
+def test_mutants_that_live_or_were_not_tried_are_told(tmp_path: Path) -> None:
+    _, found, _, standing = report.of_mutants()
+    assert found.startswith(f"0 of {len(mutants())} mutants of ")
+    assert standing == "of the functions as they stand"
+    kept = json.loads(record.RECORD.read_text("utf-8"))
+    kept["credits/release.sql"]["killed"].popitem()
+    kept["credits/settle.sql"]["function"] = "another text"
+    path = tmp_path / "killed.json"
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    _, found, slowest, standing = report.of_mutants(path)
+    others = [mutant for mutant in mutants() if mutant.file != "credits/settle.sql"]
+    assert found.startswith(f"1 of {len(others)} mutants of ")
+    assert slowest.startswith("slowest kill ")
+    assert standing == "changed since: `settle`"
+
+
+# What counts as a change.
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "suffix", "is_same"),
+    [
+        ("a = 1; -- it's\nb", "a = 1; /* why */\n    b", ".sql", True),
+        ("a = '--x';", "a = '--y';", ".sql", False),
+        ("a = 'x  y';", "a = 'x y';", ".sql", False),
+        ("a = 'it''s -- x';", "a = 'it''s -- y';", ".sql", False),
+        ("-- off: a;\nb;", "a;\nb;", ".sql", False),
+        ("a b", "ab", ".sql", False),
+        ("x = 1  # why\n", "# because\n\nx = 1\n", ".py", True),
+        ("x = '# 1'\n", "x = '# 2'\n", ".py", False),
+        ("if x:\n    y()\nz()\n", "if x:\n    y()\n    z()\n", ".py", False),
+    ],
+)
+def test_comments_do_not_count(one: str, other: str, suffix: str, *, is_same: bool) -> None:
+    assert (texts.digest(one, suffix) == texts.digest(other, suffix)) is is_same
+
+
+def test_no_mutant_has_the_digest_of_what_it_breaks() -> None:
+    table = mutants()
+    same = [
+        str(mutant)
+        for mutant in table
+        if texts.digest(mutant.mutated(), ".sql") == texts.digest(mutant.source(), ".sql")
+    ]
+    assert table
+    assert same == []
+
+
+def test_what_is_new_and_what_is_gone_has_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "db/functions/credits"
+    folder.mkdir(parents=True)
+    for name in ("settle", "release", "reserve"):
+        (folder / f"{name}.sql").write_text("a;", encoding="utf-8")
+    since = texts.digests(tmp_path)
+    assert texts.changed(since, tmp_path) == []
+    (folder / "settle.sql").write_text("-- so\na;", encoding="utf-8")
+    (folder / "release.sql").write_text("b;", encoding="utf-8")
+    (folder / "reserve.sql").rename(folder / "deduct.sql")
+    assert [Path(path).stem for path in texts.changed(since, tmp_path)] == [
+        "deduct",
+        "release",
+        "reserve",
+    ]
+
+
+def test_functions_migrations_and_methods_count() -> None:
+    there = texts.digests()
+    assert SETTLE in there
+    assert "app/credits/batches.py" in there
+    assert any(path.endswith("0001_foundations.sql") for path in there)
+
+
+# What is kept.
+
+
+def test_what_changes_while_a_proof_runs_is_not_kept(
+    tmp_path: Path,
+    shelf: Shelf,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shelf.shows("proofs")
+    outcome = Verdict("overspend", 7, [Zero("overspent", 10, "rounds")])
+    path = tmp_path / "proof_overspend.json"
+    changes(monkeypatch, SETTLE)
+    assert outcome.finish(path) == 1
+    assert f"not kept, these changed while it ran: {SETTLE}" in capsys.readouterr().out
+    assert not path.exists()
+
+
+def test_a_kept_proof_says_of_what_and_is_shown(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.shows("proofs")
+    outcome = Verdict("overspend", 7, [Zero("overspent", 10, "rounds")])
+    assert outcome.finish(tmp_path / "proof_overspend.json") == 0
+    kept = json.loads((tmp_path / "proof_overspend.json").read_text("utf-8"))
+    assert kept["machine"]["texts"] == texts.digests()
+    assert {"date", "commit", "is_clean"} <= kept["machine"].keys()
     assert report.write(check=True) == []
+    assert "| overspent | 0 of 10 rounds |" in shelf.page.read_text("utf-8")
+
+
+def test_a_tree_is_clean_but_for_what_runs_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "ROOT", tmp_path)
+    assert not harness.is_clean()
+    git = shutil.which("git") or "git"
+    who = ("-c", "user.name=T", "-c", "user.email=t@example.org")
+    for command in (("init", "-q"), (*who, "commit", "-q", "--allow-empty", "-m", "One")):
+        subprocess.run([git, *command], cwd=tmp_path, check=True)  # noqa: S603  # our own arguments
+    assert harness.is_clean()
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    (tmp_path / "benchmarks/results/large.json").write_text("{}", encoding="utf-8")
+    assert harness.is_clean()
+    (tmp_path / "settle.sql").write_text("a;", encoding="utf-8")
+    assert not harness.is_clean()
+
+
+def changes(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
+    """Let texts be others than they are."""
+    real: Callable[[Path], dict[str, str]] = texts.digests
+    others = dict.fromkeys(paths, "another text")
+    monkeypatch.setattr(texts, "digests", lambda root: {**real(root), **others})

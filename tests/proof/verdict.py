@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks import report, texts
 from benchmarks.harness import RESULTS, machine
 
 _EXAMPLES = 5
+# A run takes long, and this is what stood when it began.
+_RUNS_ON = machine()
 
 
 @dataclass(slots=True)
@@ -62,7 +64,10 @@ class Verdict:
         """Print it, keep it if told where, and return the exit code of a command."""
         sys.stdout.write(self.told())
         if keep is not None:
-            raw = {"machine": machine(), **asdict(self)}
+            if moved := texts.changed(_RUNS_ON["texts"]):
+                sys.stdout.write(f"  not kept, these changed while it ran: {', '.join(moved)}\n")
+                return 1
+            raw = {"machine": _RUNS_ON, **asdict(self)}
             del raw["began"]
             keep.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
             report.write()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 
+from benchmarks import report
 from tests.proof.ground import Ground, ground
 from tests.proof.mutants import record
 from tests.proof.mutants.record import Kill
@@ -197,7 +198,7 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="those without a kill of record")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds for all")
     parser.add_argument("--seconds-each", type=float, default=SECONDS, help="for one mutant")
-    parser.add_argument("--keep", type=Path, help="write the verdict there")
+    parser.add_argument("--keep", action="store_true", help="the record is kept, said or not")
     parser.add_argument("--nothing", metavar="FUNCTION", help="a mutant that changes nothing")
     chosen = parser.parse_args()
     table = mutants()
@@ -220,7 +221,7 @@ def main() -> None:
         done = run(todo[: chosen.count], known, chosen.budget, chosen.seconds_each)
     if not chosen.nothing and not chosen.changed:
         _keep(table, done)
-    raise SystemExit(judge(done, chosen.seed, began).finish(chosen.keep))
+    raise SystemExit(judge(done, chosen.seed, began).finish())
 
 
 def _changed_and_sample(
@@ -246,6 +247,7 @@ def _keep(table: list[Mutant], done: dict[Mutant, Outcome]) -> None:
         if outcome.kill:
             kills[mutant.file][mutant.name] = outcome.kill
     record.write(table, kills)
+    report.write()
 
 
 if __name__ == "__main__":

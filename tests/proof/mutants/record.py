@@ -54,15 +54,22 @@ def write(table: list[Mutant], kills: Record, path: Path = RECORD) -> None:
     path.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
 
 
+def moved(table: list[Mutant], path: Path = RECORD) -> set[str]:
+    """Return the functions whose text, or whose mutants, are not those of the record."""
+    digests, _ = read(path)
+    return {
+        file
+        for file in {mutant.file for mutant in table}
+        if digests.get(file) != (digest_of_function(file), digest_of_mutants(file, table))
+    }
+
+
 def untried(table: list[Mutant], path: Path = RECORD) -> list[Mutant]:
     """Return the mutants without a kill of record, of these very texts."""
-    digests, known = read(path)
+    _, known = read(path)
+    others = moved(table, path)
     return [
-        mutant
-        for mutant in table
-        if digests.get(mutant.file)
-        != (digest_of_function(mutant.file), digest_of_mutants(mutant.file, table))
-        or mutant.name not in known[mutant.file]
+        mutant for mutant in table if mutant.file in others or mutant.name not in known[mutant.file]
     ]
 
 
