@@ -17,7 +17,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some accounts that were audited together, and what was found."""
+    """Some accounts that were audited together, and what was found.
 
-    accounts: int
+    Skipped were those in which nothing was new.
+    """
+
+    read: int
+    skipped: int
     findings: list[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """A finding of a page, or none on the only row of a page without."""
+
+    read: int
+    skipped: int
+    finding: Finding | None

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from app.core.audit import Finding, Page
+from app.core.audit import Finding, Page, PageRow
 from app.credits.calls import Calls
 from app.credits.rows import (
     Actor,
@@ -238,20 +238,21 @@ class Accounts(Calls):
         """Prove every invariant of an account, or of all; name the rows that break one."""
         return await self._database.call(Finding, "credits.audit", p_account_id=account_id)
 
-    async def audit_and_mark(
-        self, first: UUID, last: UUID, *, since_last: bool = False
-    ) -> list[Finding]:
+    async def audit_and_mark(self, first: UUID, last: UUID, *, since_last: bool = False) -> Page:
         """Audit the accounts whose ids lie in a range, their usage too; mark the clean ones.
 
-        Since the last time, only what came after each account's mark is read.
+        Since the last time, only what came after each account's mark is read; but all of an
+        account in which something was found.
         """
-        return await self._database.call(
-            Finding,
+        rows = await self._database.call(
+            PageRow,
             "credits.audit_and_mark",
             p_first=first,
             p_last=last,
             p_since_last=since_last,
         )
+        findings = [row.finding for row in rows if row.finding is not None]
+        return Page(rows[0].read, rows[0].skipped, findings)
 
     async def audit_pages(
         self, account_id: UUID | None = None, *, since_last: bool = False
@@ -270,8 +271,5 @@ class Accounts(Calls):
                 AUDITED_AT_ONCE,
             )
             last = ids[-1]["account_id"].int if len(ids) == AUDITED_AT_ONCE else end
-            yield Page(
-                len(ids),
-                await self.audit_and_mark(UUID(int=first), UUID(int=last), since_last=since_last),
-            )
+            yield await self.audit_and_mark(UUID(int=first), UUID(int=last), since_last=since_last)
             first = last + 1

@@ -37,6 +37,7 @@ audit_marks = Table(
     Column("grants_remaining", ARRAY(BigInteger), nullable=False),
     Column("grants_forfeited", ARRAY(BigInteger), nullable=False),
     instant("marked_at"),
+    instant("doubted_at", nullable=True),
     schema="credits",
     comment="What the next audit of an account goes on from: written when one found nothing.",
 )

@@ -52,8 +52,8 @@ class Marking(Credits):
             return
         self._left[account_id] = left - 1
         if self._chance.random() < 0.5:
-            found = await self.audit_and_mark(account_id, account_id, since_last=True)
-            assert found == [], found
+            page = await self.audit_and_mark(account_id, account_id, since_last=True)
+            assert page.findings == [], page
             await self._admin.execute(
                 f"update credits.audit_marks set first_id = {self._first_id}"  # noqa: S608
                 " where account_id = $1",

@@ -92,6 +92,7 @@ AUDIT_SINCE = """
 select account_id, invariant, subject, expected, actual
 from credits.audit_and_mark(
     '00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff', true)
+where invariant is not null
 """
 
 

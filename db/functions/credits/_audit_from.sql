@@ -1,8 +1,9 @@
 -- credits._audit_from: what an audit of some accounts goes on from, each account its own.
 --
 -- Since the last audit: from the account's mark, unless the account is to the letter what it
--- was then, and is left out. Otherwise, and where there is no mark, from nothing: a mark
--- before every version, with no figures and no rows.
+-- was then, and is left out. Otherwise, and where there is no mark or it is doubted, from
+-- nothing: a mark before every version, with no figures and no rows; of a doubt it tells,
+-- for whoever finds nothing then.
 create or replace function credits._audit_from(
     p_first uuid, p_last uuid, p_since_last boolean
 )
@@ -11,27 +12,29 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_moved record;
+    v_mark credits.audit_marks;
     v_marks credits.audit_marks[];
 begin
-    if not p_since_last then
-        return (
-            select array_agg(credits._audit_from_nothing(a.account_id) order by a.account_id)
-            from credits.accounts as a
-            where a.account_id between p_first and p_last
-        );
-    end if;
     for v_moved in
-        select m as mark, a.account_id, a.version
+        select m as mark, m.account_id is not null as is_marked, m.doubted_at,
+            a.account_id, a.version
         from credits.accounts as a
         left join credits.audit_marks as m on m.account_id = a.account_id
         where a.account_id between p_first and p_last
-            and m.account_hash is distinct from hash_record_extended(a, 0)
+            and (
+                not p_since_last
+                or m.doubted_at is not null
+                or m.account_hash is distinct from hash_record_extended(a, 0)
+            )
         order by a.account_id
     loop
-        v_marks := v_marks || case
-            when v_moved.mark is null then credits._audit_from_nothing(v_moved.account_id)
-            else credits._audit_from_older(v_moved.mark, v_moved.version)
-        end;
+        if p_since_last and v_moved.is_marked and v_moved.doubted_at is null then
+            v_mark := credits._audit_from_older(v_moved.mark, v_moved.version);
+        else
+            v_mark := credits._audit_from_nothing(v_moved.account_id);
+            v_mark.doubted_at := v_moved.doubted_at;
+        end if;
+        v_marks := v_marks || v_mark;
     end loop;
     return v_marks;
 end
@@ -43,7 +46,7 @@ language sql immutable set search_path = pg_catalog, pg_temp
 as $$
     select row(
         p_account_id, -9223372036854775808, 0, null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, 0, 0,
-        '00000000-0000-0000-0000-000000000000', '{}', '{}', '{}', '{}', null
+        '00000000-0000-0000-0000-000000000000', '{}', '{}', '{}', '{}', null, null
     )::credits.audit_marks
 $$;
 

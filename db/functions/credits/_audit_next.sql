@@ -1,7 +1,7 @@
 -- credits._audit_next: the marks that audits of some accounts leave if they find nothing.
 --
 -- Of an account that waits for its next catch-up there is none: what falls due at one moment
--- may be half written.
+-- may be half written. Each tells of the doubt that is answered by it, if there was one.
 create or replace function credits._audit_next(p_marks credits.audit_marks[])
 returns setof credits.audit_marks
 language plpgsql stable strict set search_path = pg_catalog, pg_temp
@@ -47,7 +47,7 @@ begin
             where r.account_id = a.account_id and r.status = 'pending'
         ),
         coalesce(o.ids, '{}'), coalesce(o.remaining, '{}'), coalesce(o.forfeited, '{}'),
-        statement_timestamp()
+        statement_timestamp(), m.doubted_at
     from unnest(p_marks) as m
     join credits.accounts as a on a.account_id = m.account_id
     left join lateral (

@@ -34,8 +34,11 @@ as $$
 #variable_conflict use_column
 declare
     v_ids uuid[];
+    v_now timestamptz;
 begin
     v_ids := credits._lock_free(p_account_ids, cardinality(p_requests));
+    -- Once, and after the locks, however the statement below is planned.
+    v_now := core.clock();
     return query
     with asked as (
         select
@@ -56,10 +59,10 @@ begin
             a.account_tid, a.version, a.available, a.reserved, a.overage, a.overdraft_limit,
             a.monthly, a.bonus, a.spent_total - a.spent_at_period_start as used,
             a.period_grant, a.period_start, a.period_end,
-            greatest(n.now, a.clock_at) as at,
+            greatest(v_now, a.clock_at) as at,
             not q.is_twin
                 and credits._check_reserve(q.idempotency_key, q.amount, q.ttl_seconds) is null
-                and a.next_due_at > greatest(n.now, a.clock_at)
+                and a.next_due_at > greatest(v_now, a.clock_at)
                 and not exists (
                     select from credits.reservations as r
                     where r.account_id = q.account_id
@@ -67,8 +70,7 @@ begin
                         and (r.account_id, r.idempotency_key)
                             >= (q.account_id, q.idempotency_key)
                 ) as is_plain
-        from (select core.clock() as now offset 0) as n
-        cross join asked as q
+        from asked as q
         cross join lateral (
             select a.ctid as account_tid, a.*
             from credits.accounts as a

@@ -35,8 +35,11 @@ as $$
 #variable_conflict use_column
 declare
     v_ids uuid[];
+    v_now timestamptz;
 begin
     v_ids := credits._lock_free(p_account_ids, cardinality(p_requests));
+    -- Once, and after the locks, however the statement below is planned.
+    v_now := core.clock();
     return query
     with asked as (
         select
@@ -58,7 +61,7 @@ begin
             a.monthly, a.bonus, a.spent_total - a.spent_at_period_start as used,
             a.period_grant, a.period_start, a.period_end,
             a.low_balance_percent, a.minimum_charge, a.level,
-            greatest(n.now, a.clock_at) as at,
+            greatest(v_now, a.clock_at) as at,
             r.tid, r.amount as held, r.feature, r.quality, coalesce(q.asked_model, r.model) as model,
             r.price_version, r.end_customer_ref, r.related_type, r.related_id, r.related_name,
             coalesce((q.actor).kind, r.actor_kind) as actor_kind,
@@ -72,12 +75,11 @@ begin
                 and q.charged between 1 and r.amount
                 and least(
                     0, q.input_tokens, q.output_tokens, q.cost_nanodollars, q.latency_ms) = 0
-                and a.next_due_at > greatest(n.now, a.clock_at)
+                and a.next_due_at > greatest(v_now, a.clock_at)
                 and a.lapsed = 0
                 and a.overage = 0
             ) is true as is_plain
-        from (select core.clock() as now offset 0) as n
-        cross join asked as q
+        from asked as q
         cross join lateral (
             select a.ctid as account_tid, a.*
             from credits.accounts as a
