@@ -1,5 +1,6 @@
 """The rounds with a crash, a few of them; and that they go red where something is broken."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from tests.proof.crashes.faults import FAULTS, Fault, drawn
 from tests.proof.crashes.installation import Installation, installed
 from tests.proof.crashes.load import Truth, Work
 from tests.proof.crashes.rounds import Rounds
+from tests.proof.crashes.waits import NotSeen, seen
 
 ROUNDS = 2 * len(FAULTS)
 WORKS = 160
@@ -49,6 +51,16 @@ def test_every_fault_comes_in_turn() -> None:
     for first in range(1, ROUNDS, len(FAULTS)):
         faults = {drawn(SEED, number) for number in range(first, first + len(FAULTS))}
         assert faults == set(FAULTS)
+
+
+async def test_who_waits_in_vain_is_told_for_what() -> None:
+    async def nothing() -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(NotSeen, match=r"not seen in 0\.05 s: a miracle"):
+        await seen(nothing, "a miracle", seconds=0.05, pause=0.01)
+    with pytest.raises(NotSeen, match="a look that ends"):
+        await seen(asyncio.Event().wait, "a look that ends", seconds=0.05)
 
 
 async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(

@@ -15,6 +15,7 @@ from app.core.servers.local import free_port
 from db.driver import Connection
 from db.migrate import migrate
 from tests.proof.crashes.proxy import Proxy
+from tests.proof.crashes.waits import seen
 from tests.support.processes import ApiProcess, ExchequerProcess, WorkerProcess
 
 _DATABASE = "exchequer"
@@ -22,7 +23,6 @@ _APIS = 2
 _WORKERS = 2
 # How often a worker looks for what is overdue.
 SWEEP_SECONDS = 0.25
-BACK_SECONDS = 60.0
 # The last that a worker's connection was asked: one each, as it has nothing to visit yet.
 _SWEEPING = """
 select count(*) from pg_stat_activity
@@ -78,15 +78,26 @@ class Installation:
 
     async def accepts(self) -> None:
         """Wait until Postgres accepts connections."""
-        async with asyncio.timeout(BACK_SECONDS):
-            while True:
-                try:
-                    connection = await asyncpg.connect(self.admin_url)
-                except (OSError, asyncpg.PostgresError):
-                    await asyncio.sleep(0.02)
-                    continue
-                await connection.close()
-                return
+
+        async def connects() -> bool:
+            try:
+                connection = await asyncpg.connect(self.admin_url)
+            except (OSError, asyncpg.PostgresError):
+                return False
+            await connection.close()
+            return True
+
+        await seen(connects, "a Postgres that accepts connections")
+
+    async def sweeps(self) -> None:
+        """Wait until every worker has looked once for what is overdue."""
+        async with self.admin() as admin:
+
+            async def all_do() -> bool:
+                sweeping: int = await admin.fetchval(_SWEEPING)
+                return sweeping >= len(self.workers)
+
+            await seen(all_do, "a sweep of every worker")
 
     async def forget_commits(self, *, forgets: bool) -> None:
         """Let Postgres say that it committed before its log is on disk: unsafe, to be seen.
@@ -137,7 +148,5 @@ async def installed(
             for number in range(_WORKERS)
         ]
         made = Installation(postgres, valkey, proxy, apis, workers, app_url, sweep_seconds)
-        async with made.admin() as admin, asyncio.timeout(BACK_SECONDS):
-            while await admin.fetchval(_SWEEPING) < _WORKERS:
-                await asyncio.sleep(0.02)
+        await made.sweeps()
         yield made

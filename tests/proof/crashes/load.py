@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 
 from schema.scalars import show_credits
+from tests.proof.crashes.waits import seen
 from tests.support.accounts import CREDIT
 from tests.support.processes import ADMIN_KEY
 
@@ -45,8 +46,6 @@ _DOCUMENTS = {
 _LATER = {"BUSY", "UNAVAILABLE"}
 _INTERNAL = "INTERNAL"
 _SMALL, _LARGE = CREDIT // 1000, 3 * CREDIT
-# Between two tries, while servers come back.
-_PAUSE = 0.02
 
 
 class Unanswered(Exception):  # noqa: N818  # not an error: nobody knows
@@ -177,13 +176,18 @@ class Client:
                 self._truth.note(step, await self.insist(urls, work, step, key))
 
     async def insist(self, urls: list[str], work: Work, step: Step, key: str) -> dict[str, Any]:
-        """Ask one API after the other until there is an answer; the caller bounds the wait."""
-        for url in itertools.cycle(urls):
+        """Ask one API after the other until there is an answer."""
+        turns = itertools.cycle(urls)
+
+        async def answer() -> dict[str, Any] | None:
             try:
-                return await self.ask(url, work, step, key)
+                return await self.ask(next(turns), work, step, key)
             except Unanswered:
-                await asyncio.sleep(_PAUSE)
-        raise AssertionError("there is no API to ask")
+                return None
+
+        told = await seen(answer, f"an answer to {step}")
+        assert told is not None
+        return told
 
     async def ask(self, url: str, work: Work, step: Step, key: str) -> dict[str, Any]:
         """Ask once; raises `Unanswered`."""

@@ -12,6 +12,7 @@ from random import Random
 from db.driver import Connection
 from tests.proof.crashes.accounts import Opened
 from tests.proof.crashes.installation import Installation
+from tests.proof.crashes.waits import NotSeen, seen
 from tests.support.processes import ApiProcess
 
 # So many calls at least are inside of Postgres, all of them let go at once, when it is hit.
@@ -111,13 +112,16 @@ async def _gathered(scene: Scene) -> AsyncIterator[Connection]:
     ):
         await keeper.execute(_KEEP, scene.opened.shared)
         scene.send()
-        deadline = time.monotonic() + _CROWD_SECONDS
-        while (waiting := await admin.fetchval(_CROWD)) < CROWD:
-            if time.monotonic() > deadline or scene.is_over:
-                break
-            await asyncio.sleep(_PAUSE)
-        scene.inside = waiting
-        scene.is_met = waiting >= CROWD
+
+        async def waits() -> bool:
+            scene.inside = await admin.fetchval(_CROWD)
+            scene.is_met = scene.inside >= CROWD
+            return scene.is_met or scene.is_over
+
+        try:
+            await seen(waits, "a crowd", seconds=_CROWD_SECONDS, pause=_PAUSE)
+        except NotSeen:
+            scene.is_met = False  # counted: see the verdict
         yield keeper
 
 
@@ -198,11 +202,14 @@ async def visits_waiting(scene: Scene) -> AsyncIterator[None]:
         keeper.transaction(),
     ):
         await keeper.execute(_KEEP, scene.opened.idle)
+
+        async def all_wait() -> bool:
+            waiting: int = await admin.fetchval(_VISITS)
+            return waiting >= workers
+
         try:
-            async with asyncio.timeout(_VISITS_SECONDS):
-                while await admin.fetchval(_VISITS) < workers:
-                    await asyncio.sleep(_PAUSE)
-        except TimeoutError:
+            await seen(all_wait, "visits that wait", seconds=_VISITS_SECONDS, pause=_PAUSE)
+        except NotSeen:
             scene.is_met = False  # counted: see the verdict
         else:
             scene.is_met = True

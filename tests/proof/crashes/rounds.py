@@ -12,10 +12,11 @@ from random import Random
 from tests.proof.crashes.accounts import Opened, open_accounts
 from tests.proof.crashes.books import Books, audited
 from tests.proof.crashes.faults import FAULTS, drawn
-from tests.proof.crashes.installation import BACK_SECONDS, Installation
+from tests.proof.crashes.installation import Installation
 from tests.proof.crashes.load import KINDS, Client, Truth, Work, crowd, plan
 from tests.proof.crashes.moments import Scene
 from tests.proof.crashes.overdue import MARGIN_SECONDS, Overdue
+from tests.proof.crashes.waits import BACK_SECONDS, seen
 from tests.proof.verdict import Verdict, Zero
 
 _RESERVED = "select count(*) from credits.reservations where account_id = any($1)"
@@ -130,9 +131,13 @@ class Rounds:
         reserving = sum(work.kind not in {"deduct", "scarce"} for work in works[:middle])
         after = chance.randint(0, reserving)
         async with AsyncExitStack() as struck:
-            async with self.installation.admin() as watch, asyncio.timeout(BACK_SECONDS):
-                while await watch.fetchval(_RESERVED, opened.all) < after and not scene.is_quiet:
-                    await asyncio.sleep(0)
+            async with self.installation.admin() as watch:
+
+                async def is_time() -> bool:
+                    reserved: int = await watch.fetchval(_RESERVED, opened.all)
+                    return reserved >= after or scene.is_quiet
+
+                await seen(is_time, f"{after} reservations", pause=0)
             await struck.enter_async_context(fault.strike(scene))
             send()
             sent = scene.sent
