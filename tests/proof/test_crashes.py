@@ -222,7 +222,7 @@ class _Deserted(Rounds):
         os.kill(worker.pid, signal.SIGKILL)
         await worker.ended()
         await super().judge(number, name, truth, opened, works)
-        await worker.start()
+        await self.installation.start([worker])
 
 
 async def test_a_worker_that_ends_by_itself_is_seen(installation: Installation) -> None:

@@ -63,7 +63,7 @@ async def _worker_killed(scene: Scene) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await worker.start()
+        await scene.installation.start([worker])
 
 
 @asynccontextmanager
