@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
+from uuid import UUID
 
 from db.driver import Connection
 from tests.proof.crashes.accounts import Opened
@@ -17,6 +19,8 @@ from tests.support.processes import ApiProcess
 
 # So many calls at least are inside of Postgres, all of them let go at once, when it is hit.
 CROWD = 12
+# So many of them decide for many accounts, and have locked theirs.
+CROWD_FOR_MANY = 2
 # How long after that: all of what a call does lies within.
 _CALL_SECONDS = 0.006
 # Less than anybody waits for a lock.
@@ -44,7 +48,8 @@ select cardinality(pg_blocking_pids($1)) = 0 and exists (
 """
 _BACKENDS = "select pid from pg_stat_activity where application_name = 'exchequer'"
 _CROWD = """
-select count(*) from pg_stat_activity
+select count(*) as waiting, count(*) filter (where query ~ 'credits\\.[a-z]+_many') as for_many
+from pg_stat_activity
 where application_name = 'exchequer' and wait_event_type = 'Lock'
 """
 _VISITS = """
@@ -52,6 +57,16 @@ select count(*) from pg_stat_activity
 where wait_event_type = 'Lock' and query ~ 'credits\\.(catch_up|expire_reservations)'
 """
 _KEEP = "select from credits.accounts where account_id = any($1) for no key update"
+# Every call that opens or closes reservations has locked its accounts when it waits for this;
+# one that decides for many waits for nothing else.
+_KEEP_RESERVATIONS = "lock table credits.reservations in share mode"
+
+
+class Sending(NamedTuple):
+    """Who was asked for whom."""
+
+    api: ApiProcess
+    account: UUID
 
 
 @dataclass(slots=True)
@@ -63,10 +78,14 @@ class Scene:
     opened: Opened
     # Sends the second half of all work, to have something under way when it strikes.
     send: Callable[[], None]
-    sent: "dict[asyncio.Task[None], ApiProcess]" = field(default_factory=dict)
+    sent: "dict[asyncio.Task[None], Sending]" = field(default_factory=dict)
     is_all_sent: bool = False
-    # How many calls were known to be inside of Postgres when it struck.
+    # How many calls were known to be inside of Postgres when it struck, how many of them for
+    # many accounts.
     inside: int = 0
+    inside_for_many: int = 0
+    # The most accounts that had a request under way at once.
+    accounts: int = 0
     is_met: bool = False
 
     @property
@@ -81,14 +100,21 @@ class Scene:
 
     def asked(self, api: ApiProcess) -> int:
         """How many requests this API has not answered."""
-        return sum(one is api and not task.done() for task, one in self.sent.items())
+        return sum(one.api is api and not task.done() for task, one in self.sent.items())
+
+    def look(self) -> None:
+        """Note how much is under way, by what the proxy and the clients know."""
+        proxy = self.installation.proxy
+        self.inside, self.inside_for_many = proxy.inside, proxy.inside_for_many
+        waiting = {one.account for task, one in self.sent.items() if not task.done()}
+        self.accounts = max(self.accounts, len(waiting))
 
 
 def under_way(scene: Scene) -> None:
     """Send all that is left, for what does not aim at Postgres."""
     scene.send()
     scene.is_met = not scene.is_quiet
-    scene.inside = scene.installation.proxy.inside
+    scene.look()
 
 
 async def crowded(scene: Scene) -> None:
@@ -100,9 +126,10 @@ async def crowded(scene: Scene) -> None:
 
 @asynccontextmanager
 async def _gathered(scene: Scene) -> AsyncIterator[Connection]:
-    """Keep the shared accounts' locks until many calls wait for them; let them go on leaving.
+    """Keep what calls need until many wait for it; let them go on leaving.
 
-    Lends the connection that keeps them.
+    What calls of one account need is the lock of a hot account. Calls for many wait for none;
+    they get theirs, and then need the table of reservations. Lends the connection that keeps.
     """
     installation = scene.installation
     async with (
@@ -110,12 +137,17 @@ async def _gathered(scene: Scene) -> AsyncIterator[Connection]:
         installation.admin() as keeper,
         keeper.transaction(),
     ):
-        await keeper.execute(_KEEP, scene.opened.shared)
+        # In the order in which calls take them.
+        await keeper.execute(_KEEP, scene.opened.hot)
+        await keeper.execute(_KEEP_RESERVATIONS)
         scene.send()
 
         async def waits() -> bool:
-            scene.inside = await admin.fetchval(_CROWD)
-            scene.is_met = scene.inside >= CROWD
+            scene.look()
+            crowd = await admin.fetchrow(_CROWD)
+            assert crowd is not None
+            scene.inside, scene.inside_for_many = crowd["waiting"], crowd["for_many"]
+            scene.is_met = scene.inside >= CROWD and scene.inside_for_many >= CROWD_FOR_MANY
             return scene.is_met or scene.is_over
 
         try:
@@ -213,7 +245,7 @@ async def visits_waiting(scene: Scene) -> AsyncIterator[None]:
             scene.is_met = False  # counted: see the verdict
         else:
             scene.is_met = True
-        scene.inside = scene.installation.proxy.inside
+        scene.look()
         yield
 
 
