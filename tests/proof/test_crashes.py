@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from db.apply import FUNCTIONS
-from tests.proof.crashes.accounts import Opened
+from tests.proof.crashes.accounts import MANY, Opened
+from tests.proof.crashes.company import OPERATIONS
 from tests.proof.crashes.faults import FAULTS, Fault, drawn
 from tests.proof.crashes.installation import Installation, installed
 from tests.proof.crashes.load import Truth, Work
@@ -78,6 +79,26 @@ async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     assert rounds.committed.total() > 0
     assert rounds.errors.total() > rounds.committed.total()
     assert rounds.overdue.unanswered > 0
+    # And crashes that met nobody in the middle of a commit for many accounts, little of that.
+    assert min(rounds.accounts) >= MANY
+    assert rounds.company.cut_beside.total() > 0
+
+
+async def test_rounds_in_which_each_account_is_decided_alone_are_seen(
+    installation: Installation,
+) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS, kinds=["connections reset"])
+    free = "    return v_ids;"
+    # Every account is somebody else's: calls for many decide nothing.
+    async with _broken(installation, "credits/_lock_free.sql", free, "    return array[]::uuid[];"):
+        await rounds.play(1, "connections reset")
+    assert rounds.company.decided.total() > 0
+    assert rounds.company.beside["settle"] == rounds.company.beside["release"] == 0
+    assert (rounds.company.lonely.found, rounds.company.lonely.of) == (1, 1)
+    assert rounds.company.rare.found >= len(OPERATIONS)
+    # Nothing is wrong in the books: only this is missing.
+    assert sum(zero.found for zero in rounds.zeros) == 0
+    assert not rounds.verdict().is_proven
 
 
 async def test_a_client_that_asks_again_with_another_key_is_seen(

@@ -31,10 +31,10 @@ _PAUSE = 0.005
 # Who waits for the keeper of a lock, and others for them.
 _NEXT = """
 with waiting as (
-    select pid, unnest(pg_blocking_pids(pid)) as holder from pg_stat_activity
+    select pid, query, unnest(pg_blocking_pids(pid)) as holder from pg_stat_activity
     where application_name = 'exchequer' and wait_event_type = 'Lock'
 )
-select distinct pid from waiting
+select distinct on (pid) pid, query ~ 'credits\\.[a-z]+_many' as for_many from waiting
 where holder = $1 and pid in (select holder from waiting)
 order by pid
 """
@@ -84,6 +84,8 @@ class Scene:
     # many accounts.
     inside: int = 0
     inside_for_many: int = 0
+    # Whether the one backend that was struck was deciding for many accounts.
+    has_struck_for_many: bool = False
     # The most accounts that had a request under way at once.
     accounts: int = 0
     is_met: bool = False
@@ -103,9 +105,12 @@ class Scene:
         return sum(one.api is api and not task.done() for task, one in self.sent.items())
 
     def look(self) -> None:
-        """Note how much is under way, by what the proxy and the clients know."""
+        """Note how many calls are inside of Postgres, by what the proxy knows."""
         proxy = self.installation.proxy
         self.inside, self.inside_for_many = proxy.inside, proxy.inside_for_many
+
+    def count_accounts(self) -> None:
+        """Note for how many accounts somebody waits, by what the clients know."""
         waiting = {one.account for task, one in self.sent.items() if not task.done()}
         self.accounts = max(self.accounts, len(waiting))
 
@@ -143,7 +148,6 @@ async def _gathered(scene: Scene) -> AsyncIterator[Connection]:
         scene.send()
 
         async def waits() -> bool:
-            scene.look()
             crowd = await admin.fetchrow(_CROWD)
             assert crowd is not None
             scene.inside, scene.inside_for_many = crowd["waiting"], crowd["for_many"]
@@ -170,7 +174,11 @@ async def stopped_holder(scene: Scene) -> int:
             async with _gathered(scene) as keeper:
                 rows = await admin.fetch(_NEXT, keeper.get_server_pid())
                 line: list[int] = [row["pid"] for row in rows]
+                for_many = {row["pid"] for row in rows if row["for_many"]}
                 scene.chance.shuffle(line)
+                # Those for many accounts have their turn first in every other round.
+                if scene.chance.random() < 1 / 2:
+                    line.sort(key=for_many.__contains__)
                 for pid in line:
                     os.kill(pid, signal.SIGSTOP)
             spread = _CALL_SECONDS
@@ -181,6 +189,7 @@ async def stopped_holder(scene: Scene) -> int:
                     _spin(scene.chance.uniform(0, spread))
                     if _stop(pid) and await _holds(admin, pid):
                         scene.is_met = True
+                        scene.has_struck_for_many = pid in for_many
                         return pid
                     _resume(pid)
                     spread /= 2

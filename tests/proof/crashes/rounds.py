@@ -67,6 +67,7 @@ class Rounds:
     inside_for_many: dict[str, list[int]] = field(default_factory=dict)
     # The most accounts of a round that had a request under way at once.
     accounts: list[int] = field(default_factory=list)
+    struck_for_many: int = 0
     company: Company = field(default_factory=Company)
     errors: Counter[str] = field(default_factory=Counter)
     committed: Counter[str] = field(default_factory=Counter)
@@ -129,7 +130,7 @@ class Rounds:
                 gate.open()
             gates[:] = self._send(client, scene, waves.pop() if waves else [])
             scene.is_all_sent = not waves
-            scene.look()
+            scene.count_accounts()
 
         scene = Scene(self.installation, chance, opened, send)
         send()
@@ -165,6 +166,7 @@ class Rounds:
         self.inside.setdefault(name, []).append(scene.inside)
         self.inside_for_many.setdefault(name, []).append(scene.inside_for_many)
         self.accounts.append(scene.accounts)
+        self.struck_for_many += scene.has_struck_for_many
 
     def _send(self, client: Client, scene: Scene, wave: list[Work]) -> list[Gate]:
         """Send works by turns to each API; return where its clients wait for each other."""
@@ -289,6 +291,7 @@ class Rounds:
             "why without an answer": dict(self.reasons.most_common()),
             "left behind by callers without an answer": self.overdue.unanswered,
             "accounts with a request under way at once": _from_to(self.accounts),
+            "single backends struck that decided for many accounts": self.struck_for_many,
             **self.company.figures,
         }
         for name, count in sorted(self.played.items()):
