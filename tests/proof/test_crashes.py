@@ -1,5 +1,6 @@
 """The rounds with a crash, a few of them; and that they go red where something is broken."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -8,11 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from db.apply import FUNCTIONS
-from tests.proof.crashes.accounts import Opened
+from tests.proof.crashes.accounts import MANY, Opened
+from tests.proof.crashes.company import OPERATIONS
 from tests.proof.crashes.faults import FAULTS, Fault, drawn
 from tests.proof.crashes.installation import Installation, installed
 from tests.proof.crashes.load import Truth, Work
 from tests.proof.crashes.rounds import Rounds
+from tests.proof.crashes.waits import NotSeen, seen
 
 ROUNDS = 2 * len(FAULTS)
 WORKS = 160
@@ -51,6 +54,16 @@ def test_every_fault_comes_in_turn() -> None:
         assert faults == set(FAULTS)
 
 
+async def test_who_waits_in_vain_is_told_for_what() -> None:
+    async def nothing() -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(NotSeen, match=r"not seen in 0\.05 s: a miracle"):
+        await seen(nothing, "a miracle", seconds=0.05, pause=0.01)
+    with pytest.raises(NotSeen, match="a look that ends"):
+        await seen(asyncio.Event().wait, "a look that ends", seconds=0.05)
+
+
 async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     installation: Installation, record_property: Callable[[str, object], None]
 ) -> None:
@@ -66,6 +79,26 @@ async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     assert rounds.committed.total() > 0
     assert rounds.errors.total() > rounds.committed.total()
     assert rounds.overdue.unanswered > 0
+    # And crashes that met nobody in the middle of a commit for many accounts, little of that.
+    assert min(rounds.accounts) >= MANY
+    assert rounds.company.cut_beside.total() > 0
+
+
+async def test_rounds_in_which_each_account_is_decided_alone_are_seen(
+    installation: Installation,
+) -> None:
+    rounds = Rounds(installation, SEED, works=WORKS, kinds=["connections reset"])
+    free = "    return v_ids;"
+    # Every account is somebody else's: calls for many decide nothing.
+    async with _broken(installation, "credits/_lock_free.sql", free, "    return array[]::uuid[];"):
+        await rounds.play(1, "connections reset")
+    assert rounds.company.decided.total() > 0
+    assert rounds.company.beside["settle"] == rounds.company.beside["release"] == 0
+    assert (rounds.company.lonely.found, rounds.company.lonely.of) == (1, 1)
+    assert rounds.company.rare.found >= len(OPERATIONS)
+    # Nothing is wrong in the books: only this is missing.
+    assert sum(zero.found for zero in rounds.zeros) == 0
+    assert not rounds.verdict().is_proven
 
 
 async def test_a_client_that_asks_again_with_another_key_is_seen(
@@ -210,7 +243,7 @@ class _Deserted(Rounds):
         os.kill(worker.pid, signal.SIGKILL)
         await worker.ended()
         await super().judge(number, name, truth, opened, works)
-        await worker.start()
+        await self.installation.start([worker])
 
 
 async def test_a_worker_that_ends_by_itself_is_seen(installation: Installation) -> None:

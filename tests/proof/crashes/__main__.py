@@ -28,7 +28,8 @@ async def _play(numbers: range, seed: int, *, keep: bool, only: bool, unsafe: bo
                 truth = await rounds.play(number, forced)
                 sys.stderr.write(
                     f"round {number}: {forced or drawn(seed, number)},"
-                    f" {time.monotonic() - started:.1f} s, {len(truth.errors)} without an answer\n"
+                    f" {time.monotonic() - started:.1f} s, {len(truth.errors)} without an answer,"
+                    f" {rounds.company.shares[-1]} % decided beside other accounts\n"
                 )
             await rounds.finish()
             verdict = rounds.verdict()

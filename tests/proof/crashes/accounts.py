@@ -1,5 +1,7 @@
-"""The accounts of one round: shared ones, a scarce one, and one that only time touches."""
+"""The accounts of one round: hot ones, many others, a scarce one, and one only time touches."""
 
+import asyncio
+import itertools
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -10,7 +12,13 @@ from tests.proof.crashes.installation import Installation
 from tests.proof.crashes.load import SHORT_SECONDS
 from tests.support.accounts import CREDIT, Accounts
 
-SHARED = 5
+# So many have a few callers each, who are decided in company.
+MANY = 32
+# So many have a crowd each, and a lane of their own. All calls of theirs at once leave
+# connections for the others.
+HOT = 3
+# Of so many callers in turn one calls a hot account.
+_CROWD = 3
 _OPENING = 1_000  # more than all work together can use: no refusal hides a loss
 _CLOCK = "select core.clock()"
 
@@ -27,7 +35,8 @@ class Given(NamedTuple):
 class Opened:
     """Accounts, and what their ledgers shall say besides what clients spend."""
 
-    shared: list[UUID] = field(default_factory=list)
+    many: list[UUID] = field(default_factory=list)
+    hot: list[UUID] = field(default_factory=list)
     # Has less than is asked for.
     scarce: list[UUID] = field(default_factory=list)
     # Nobody calls it: what falls due there is the worker's to do.
@@ -39,7 +48,17 @@ class Opened:
     @property
     def all(self) -> list[UUID]:
         """Every account."""
-        return [*self.shared, *self.scarce, *self.idle]
+        return [*self.many, *self.hot, *self.scarce, *self.idle]
+
+    @property
+    def turns(self) -> list[UUID]:
+        """Whose account callers call, one after the other: each of the many once."""
+        crowds = itertools.cycle(self.hot)
+        return [
+            account
+            for place, one in enumerate(self.many, 1)
+            for account in ([one, next(crowds)] if place % _CROWD == 0 else [one])
+        ]
 
 
 async def open_accounts(installation: Installation, capacity: int) -> Opened:
@@ -47,15 +66,19 @@ async def open_accounts(installation: Installation, capacity: int) -> Opened:
     opened = Opened()
     async with installation.admin() as admin, installation.database() as database:
         accounts = Accounts(database, admin)
+        project_id = await accounts.project()
 
-        async def make(credits: int) -> UUID:
-            account = await accounts.open(credits)
-            opened.given.append(Given(account, "top_up", credits * CREDIT))
-            return account
+        async def make(credits: int, count: int) -> list[UUID]:
+            made = await asyncio.gather(
+                *(accounts.open(credits, project_id=project_id) for _ in range(count))
+            )
+            opened.given += [Given(account, "top_up", credits * CREDIT) for account in made]
+            return made
 
-        opened.shared = [await make(_OPENING) for _ in range(SHARED)]
-        opened.scarce = [await make(capacity)] if capacity else []
-        opened.idle = [await make(1)]
+        opened.many = await make(_OPENING, MANY)
+        opened.hot = await make(_OPENING, HOT)
+        opened.scarce = await make(capacity, 1 if capacity else 0)
+        opened.idle = await make(1, 1)
         await _let_fall_due(opened, Credits(database), await admin.fetchval(_CLOCK))
     return opened
 

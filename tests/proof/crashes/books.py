@@ -155,5 +155,11 @@ async def audited(database: Database, findings: Zero, accounts: Iterable[UUID | 
                 findings.happened(str(finding))
 
 
+async def audited_between(database: Database, findings: Zero, accounts: list[UUID]) -> None:
+    """Audit accounts that were opened one after the other: their ids make one range."""
+    for finding in await Credits(database).audit_and_mark(min(accounts), max(accounts)):
+        findings.happened(str(finding))
+
+
 def _effect(work: Work, step: Step) -> tuple[str, str, int]:
     return step.name, work.key, work.used if step.name == "settle" else work.amount

@@ -63,7 +63,7 @@ async def _worker_killed(scene: Scene) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await worker.start()
+        await scene.installation.start([worker])
 
 
 @asynccontextmanager
@@ -175,27 +175,28 @@ async def _valkey_stopped(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _calls_cut(scene: Scene) -> AsyncIterator[None]:
-    async with _cut(scene, Moving.CALL, scene.chance.randint(1, 40)):
+    alone, together = scene.chance.randint(1, 30), scene.chance.randint(1, 10)
+    async with _cut(scene, {Moving.CALL: alone, Moving.CALL_OF_MANY: together}):
         yield
 
 
 @asynccontextmanager
 async def _visits_cut(scene: Scene) -> AsyncIterator[None]:
-    async with _cut(scene, Moving.VISIT, scene.chance.randint(1, 4)):
+    async with _cut(scene, {Moving.VISIT: scene.chance.randint(1, 4)}):
         yield
 
 
 @asynccontextmanager
-async def _cut(scene: Scene, what: Moving, count: int) -> AsyncIterator[None]:
+async def _cut(scene: Scene, counts: dict[Moving, int]) -> AsyncIterator[None]:
     proxy = scene.installation.proxy
-    before = proxy.cut[what]
+    before = dict(proxy.cut)
     under_way(scene)
-    proxy.cuts_left[what] = count
+    proxy.cuts_left.update(counts)
     try:
         yield
     finally:
-        proxy.cuts_left[what] = 0
-        scene.is_met = proxy.cut[what] > before
+        proxy.cuts_left.update(dict.fromkeys(counts, 0))
+        scene.is_met = all(proxy.cut[what] > before[what] for what in counts)
 
 
 @asynccontextmanager

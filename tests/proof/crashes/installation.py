@@ -1,7 +1,7 @@
 """An installation to break: durable servers, two API processes, two workers, a proxy."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from app.core.servers.local import free_port
 from db.driver import Connection
 from db.migrate import migrate
 from tests.proof.crashes.proxy import Proxy
+from tests.proof.crashes.waits import seen
 from tests.support.processes import ApiProcess, ExchequerProcess, WorkerProcess
 
 _DATABASE = "exchequer"
@@ -22,11 +23,11 @@ _APIS = 2
 _WORKERS = 2
 # How often a worker looks for what is overdue.
 SWEEP_SECONDS = 0.25
-BACK_SECONDS = 60.0
+_NOW = "select clock_timestamp()"
 # The last that a worker's connection was asked: one each, as it has nothing to visit yet.
 _SWEEPING = """
 select count(*) from pg_stat_activity
-where application_name = 'exchequer' and query ~ 'credits\\.find_overdue'
+where application_name = 'exchequer' and query ~ 'credits\\.find_overdue' and backend_start > $1
 """
 
 
@@ -78,15 +79,32 @@ class Installation:
 
     async def accepts(self) -> None:
         """Wait until Postgres accepts connections."""
-        async with asyncio.timeout(BACK_SECONDS):
-            while True:
-                try:
-                    connection = await asyncpg.connect(self.admin_url)
-                except (OSError, asyncpg.PostgresError):
-                    await asyncio.sleep(0.02)
-                    continue
-                await connection.close()
-                return
+
+        async def connects() -> bool:
+            try:
+                connection = await asyncpg.connect(self.admin_url)
+            except (OSError, asyncpg.PostgresError):
+                return False
+            await connection.close()
+            return True
+
+        await seen(connects, "a Postgres that accepts connections")
+
+    async def start(self, workers: Sequence[WorkerProcess]) -> None:
+        """Start workers, and wait until each has looked once for what is overdue.
+
+        Before that, one may not know yet how to end in order.
+        """
+        async with self.admin() as admin:
+            began = await admin.fetchval(_NOW)
+            for worker in workers:
+                await worker.start()
+
+            async def all_sweep() -> bool:
+                sweeping: int = await admin.fetchval(_SWEEPING, began)
+                return sweeping >= len(workers)
+
+            await seen(all_sweep, "a sweep of every worker that was started")
 
     async def forget_commits(self, *, forgets: bool) -> None:
         """Let Postgres say that it committed before its log is on disk: unsafe, to be seen.
@@ -126,18 +144,16 @@ async def installed(
             for number in range(_APIS)
         ]
         workers = [
-            await started.enter_async_context(
-                WorkerProcess(
-                    proxied,
-                    valkey.url(),
-                    log=folder / f"worker{number}.log",
-                    EXCHEQUER_SWEEP_SECONDS=str(sweep_seconds),
-                )
+            WorkerProcess(
+                proxied,
+                valkey.url(),
+                log=folder / f"worker{number}.log",
+                EXCHEQUER_SWEEP_SECONDS=str(sweep_seconds),
             )
             for number in range(_WORKERS)
         ]
+        for worker in workers:
+            started.push_async_callback(worker.end)
         made = Installation(postgres, valkey, proxy, apis, workers, app_url, sweep_seconds)
-        async with made.admin() as admin, asyncio.timeout(BACK_SECONDS):
-            while await admin.fetchval(_SWEEPING) < _WORKERS:
-                await asyncio.sleep(0.02)
+        await made.start(workers)
         yield made

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 
 from schema.scalars import show_credits
+from tests.proof.crashes.waits import seen
 from tests.support.accounts import CREDIT
 from tests.support.processes import ADMIN_KEY
 
@@ -27,6 +28,7 @@ STEPS = {
     "scarce": ("reserve",),
 }
 KINDS = ("deduct", "hold", "settle", "release")
+CLOSING = {"settle", "release"}
 # The shortest that can be asked for: it ends while things are broken.
 SHORT_SECONDS = 1
 LONG_SECONDS = 300
@@ -45,8 +47,6 @@ _DOCUMENTS = {
 _LATER = {"BUSY", "UNAVAILABLE"}
 _INTERNAL = "INTERNAL"
 _SMALL, _LARGE = CREDIT // 1000, 3 * CREDIT
-# Between two tries, while servers come back.
-_PAUSE = 0.02
 
 
 class Unanswered(Exception):  # noqa: N818  # not an error: nobody knows
@@ -75,6 +75,11 @@ class Work:
     def steps(self) -> list[Step]:
         """What it asks for."""
         return [Step(self.key, name) for name in STEPS[self.kind]]
+
+    @property
+    def closes(self) -> bool:
+        """Whether it closes what it reserved."""
+        return not CLOSING.isdisjoint(STEPS[self.kind])
 
     @property
     def is_left(self) -> bool:
@@ -133,9 +138,44 @@ def plan(
     return works
 
 
+def halved(chance: Random, *plans: list[Work]) -> list[Work]:
+    """Shuffle so that each half has half of every plan, in another order."""
+    first = [work for works in plans for work in works[: len(works) // 2]]
+    second = [work for works in plans for work in works[len(works) // 2 :]]
+    chance.shuffle(first)
+    chance.shuffle(second)
+    return first + second
+
+
 def crowd(name: str, account: UUID, count: int) -> list[Work]:
     """Return so many who want one credit each of an account."""
     return [Work(f"{name}-scarce-{n}", account, "scarce", CREDIT, CREDIT) for n in range(count)]
+
+
+class Gate:
+    """Where clients wait until all who are expected have come, or have gone away.
+
+    What many models answer at about the same time is settled at about the same time.
+    """
+
+    def __init__(self, works: Iterable[Work]) -> None:
+        self._missing = {work.key for work in works if work.closes}
+        self._open = asyncio.Event()
+
+    def open(self) -> None:
+        """Wait for nobody any more."""
+        self._open.set()
+
+    def leave(self, work: Work) -> None:
+        """Be expected no longer."""
+        self._missing.discard(work.key)
+        if not self._missing:
+            self.open()
+
+    async def pass_through(self, work: Work) -> None:
+        """Come, and wait for the others."""
+        self.leave(work)
+        await self._open.wait()
 
 
 class Client:
@@ -155,13 +195,19 @@ class Client:
         """Close every connection."""
         await self._session.close()
 
-    async def first(self, url: str, work: Work) -> None:
-        """Ask for each step once; the first that gets no answer ends it."""
+    async def first(self, url: str, work: Work, gate: Gate) -> None:
+        """Ask for each step once; the first that gets no answer ends it.
+
+        What was reserved is closed when the gate opens.
+        """
         for step in work.steps:
+            if step.name in CLOSING:
+                await gate.pass_through(work)
             try:
                 self._truth.note(step, await self.ask(url, work, step, work.key))
             except Unanswered as lost:
                 self._truth.errors[step] = str(lost)
+                gate.leave(work)
                 return
             except asyncio.CancelledError:
                 self._truth.errors[step] = "given up"
@@ -177,13 +223,18 @@ class Client:
                 self._truth.note(step, await self.insist(urls, work, step, key))
 
     async def insist(self, urls: list[str], work: Work, step: Step, key: str) -> dict[str, Any]:
-        """Ask one API after the other until there is an answer; the caller bounds the wait."""
-        for url in itertools.cycle(urls):
+        """Ask one API after the other until there is an answer."""
+        turns = itertools.cycle(urls)
+
+        async def answer() -> dict[str, Any] | None:
             try:
-                return await self.ask(url, work, step, key)
+                return await self.ask(next(turns), work, step, key)
             except Unanswered:
-                await asyncio.sleep(_PAUSE)
-        raise AssertionError("there is no API to ask")
+                return None
+
+        told = await seen(answer, f"an answer to {step}")
+        assert told is not None
+        return told
 
     async def ask(self, url: str, work: Work, step: Step, key: str) -> dict[str, Any]:
         """Ask once; raises `Unanswered`."""

@@ -8,14 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
+from uuid import UUID
 
 from db.driver import Connection
 from tests.proof.crashes.accounts import Opened
 from tests.proof.crashes.installation import Installation
+from tests.proof.crashes.waits import NotSeen, seen
 from tests.support.processes import ApiProcess
 
 # So many calls at least are inside of Postgres, all of them let go at once, when it is hit.
 CROWD = 12
+# So many of them decide for many accounts, and have locked theirs.
+CROWD_FOR_MANY = 2
 # How long after that: all of what a call does lies within.
 _CALL_SECONDS = 0.006
 # Less than anybody waits for a lock.
@@ -26,10 +31,10 @@ _PAUSE = 0.005
 # Who waits for the keeper of a lock, and others for them.
 _NEXT = """
 with waiting as (
-    select pid, unnest(pg_blocking_pids(pid)) as holder from pg_stat_activity
+    select pid, query, unnest(pg_blocking_pids(pid)) as holder from pg_stat_activity
     where application_name = 'exchequer' and wait_event_type = 'Lock'
 )
-select distinct pid from waiting
+select distinct on (pid) pid, query ~ 'credits\\.[a-z]+_many' as for_many from waiting
 where holder = $1 and pid in (select holder from waiting)
 order by pid
 """
@@ -43,7 +48,8 @@ select cardinality(pg_blocking_pids($1)) = 0 and exists (
 """
 _BACKENDS = "select pid from pg_stat_activity where application_name = 'exchequer'"
 _CROWD = """
-select count(*) from pg_stat_activity
+select count(*) as waiting, count(*) filter (where query ~ 'credits\\.[a-z]+_many') as for_many
+from pg_stat_activity
 where application_name = 'exchequer' and wait_event_type = 'Lock'
 """
 _VISITS = """
@@ -51,6 +57,16 @@ select count(*) from pg_stat_activity
 where wait_event_type = 'Lock' and query ~ 'credits\\.(catch_up|expire_reservations)'
 """
 _KEEP = "select from credits.accounts where account_id = any($1) for no key update"
+# Every call that opens or closes reservations has locked its accounts when it waits for this;
+# one that decides for many waits for nothing else.
+_KEEP_RESERVATIONS = "lock table credits.reservations in share mode"
+
+
+class Sending(NamedTuple):
+    """Who was asked for whom."""
+
+    api: ApiProcess
+    account: UUID
 
 
 @dataclass(slots=True)
@@ -62,10 +78,16 @@ class Scene:
     opened: Opened
     # Sends the second half of all work, to have something under way when it strikes.
     send: Callable[[], None]
-    sent: "dict[asyncio.Task[None], ApiProcess]" = field(default_factory=dict)
+    sent: "dict[asyncio.Task[None], Sending]" = field(default_factory=dict)
     is_all_sent: bool = False
-    # How many calls were known to be inside of Postgres when it struck.
+    # How many calls were known to be inside of Postgres when it struck, how many of them for
+    # many accounts.
     inside: int = 0
+    inside_for_many: int = 0
+    # Whether the one backend that was struck was deciding for many accounts.
+    has_struck_for_many: bool = False
+    # The most accounts that had a request under way at once.
+    accounts: int = 0
     is_met: bool = False
 
     @property
@@ -80,14 +102,24 @@ class Scene:
 
     def asked(self, api: ApiProcess) -> int:
         """How many requests this API has not answered."""
-        return sum(one is api and not task.done() for task, one in self.sent.items())
+        return sum(one.api is api and not task.done() for task, one in self.sent.items())
+
+    def look(self) -> None:
+        """Note how many calls are inside of Postgres, by what the proxy knows."""
+        proxy = self.installation.proxy
+        self.inside, self.inside_for_many = proxy.inside, proxy.inside_for_many
+
+    def count_accounts(self) -> None:
+        """Note for how many accounts somebody waits, by what the clients know."""
+        waiting = {one.account for task, one in self.sent.items() if not task.done()}
+        self.accounts = max(self.accounts, len(waiting))
 
 
 def under_way(scene: Scene) -> None:
     """Send all that is left, for what does not aim at Postgres."""
     scene.send()
     scene.is_met = not scene.is_quiet
-    scene.inside = scene.installation.proxy.inside
+    scene.look()
 
 
 async def crowded(scene: Scene) -> None:
@@ -99,9 +131,10 @@ async def crowded(scene: Scene) -> None:
 
 @asynccontextmanager
 async def _gathered(scene: Scene) -> AsyncIterator[Connection]:
-    """Keep the shared accounts' locks until many calls wait for them; let them go on leaving.
+    """Keep what calls need until many wait for it; let them go on leaving.
 
-    Lends the connection that keeps them.
+    What calls of one account need is the lock of a hot account. Calls for many wait for none;
+    they get theirs, and then need the table of reservations. Lends the connection that keeps.
     """
     installation = scene.installation
     async with (
@@ -109,15 +142,22 @@ async def _gathered(scene: Scene) -> AsyncIterator[Connection]:
         installation.admin() as keeper,
         keeper.transaction(),
     ):
-        await keeper.execute(_KEEP, scene.opened.shared)
+        # In the order in which calls take them.
+        await keeper.execute(_KEEP, scene.opened.hot)
+        await keeper.execute(_KEEP_RESERVATIONS)
         scene.send()
-        deadline = time.monotonic() + _CROWD_SECONDS
-        while (waiting := await admin.fetchval(_CROWD)) < CROWD:
-            if time.monotonic() > deadline or scene.is_over:
-                break
-            await asyncio.sleep(_PAUSE)
-        scene.inside = waiting
-        scene.is_met = waiting >= CROWD
+
+        async def waits() -> bool:
+            crowd = await admin.fetchrow(_CROWD)
+            assert crowd is not None
+            scene.inside, scene.inside_for_many = crowd["waiting"], crowd["for_many"]
+            scene.is_met = scene.inside >= CROWD and scene.inside_for_many >= CROWD_FOR_MANY
+            return scene.is_met or scene.is_over
+
+        try:
+            await seen(waits, "a crowd", seconds=_CROWD_SECONDS, pause=_PAUSE)
+        except NotSeen:
+            scene.is_met = False  # counted: see the verdict
         yield keeper
 
 
@@ -134,7 +174,11 @@ async def stopped_holder(scene: Scene) -> int:
             async with _gathered(scene) as keeper:
                 rows = await admin.fetch(_NEXT, keeper.get_server_pid())
                 line: list[int] = [row["pid"] for row in rows]
+                for_many = {row["pid"] for row in rows if row["for_many"]}
                 scene.chance.shuffle(line)
+                # Those for many accounts have their turn first in every other round.
+                if scene.chance.random() < 1 / 2:
+                    line.sort(key=for_many.__contains__)
                 for pid in line:
                     os.kill(pid, signal.SIGSTOP)
             spread = _CALL_SECONDS
@@ -145,6 +189,7 @@ async def stopped_holder(scene: Scene) -> int:
                     _spin(scene.chance.uniform(0, spread))
                     if _stop(pid) and await _holds(admin, pid):
                         scene.is_met = True
+                        scene.has_struck_for_many = pid in for_many
                         return pid
                     _resume(pid)
                     spread /= 2
@@ -198,15 +243,18 @@ async def visits_waiting(scene: Scene) -> AsyncIterator[None]:
         keeper.transaction(),
     ):
         await keeper.execute(_KEEP, scene.opened.idle)
+
+        async def all_wait() -> bool:
+            waiting: int = await admin.fetchval(_VISITS)
+            return waiting >= workers
+
         try:
-            async with asyncio.timeout(_VISITS_SECONDS):
-                while await admin.fetchval(_VISITS) < workers:
-                    await asyncio.sleep(_PAUSE)
-        except TimeoutError:
+            await seen(all_wait, "visits that wait", seconds=_VISITS_SECONDS, pause=_PAUSE)
+        except NotSeen:
             scene.is_met = False  # counted: see the verdict
         else:
             scene.is_met = True
-        scene.inside = scene.installation.proxy.inside
+        scene.look()
         yield
 
 

@@ -1,17 +1,17 @@
 """What time brings is done, whoever was killed: waited for, and counted where it was not."""
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from db.driver import Connection
 from tests.proof.crashes.accounts import Given, Opened
 from tests.proof.crashes.load import Truth, Work
+from tests.proof.crashes.waits import BACK_SECONDS, seen
 from tests.proof.verdict import Zero
 
 # Past the end of a reservation and a sweep: what a busy machine may take on top.
 MARGIN_SECONDS = 5.0
-_PAUSE = 0.02  # between two looks
 _NOW = "select core.clock()"
 _LEFT = """
 select idempotency_key as key, status, expires_at, coalesce(closed_at, core.clock()) as until
@@ -52,7 +52,8 @@ class Overdue:
         Also how many reservations were left behind. `since`: from when all that is needed ran.
         """
         keys = [work.key for work in works if work.is_left]
-        while True:
+
+        async def done() -> tuple[list[str], list[str], int] | None:
             now = await self.now(admin)
             left = await admin.fetch(_LEFT, opened.all, keys)
             kept = [row for row in left if row["status"] == "pending"]
@@ -60,10 +61,14 @@ class Overdue:
             rows = {Given(*row) for row in await admin.fetch(_DONE, opened.idle)}
             missing = {given: due for given, due in opened.due.items() if given not in rows}
             too_late = [given for given, due in missing.items() if self._is_past(due, now, since)]
-            if all(row in late for row in kept) and len(too_late) == len(missing):
-                told = [f"{row['key']}, ended {row['expires_at']}: {row['status']}" for row in late]
-                return told, [f"{given}" for given in too_late], len(left)
-            await asyncio.sleep(_PAUSE)
+            if any(row not in late for row in kept) or len(too_late) < len(missing):
+                return None
+            told = [f"{row['key']}, ended {row['expires_at']}: {row['status']}" for row in late]
+            return told, [f"{given}" for given in too_late], len(left)
+
+        outcome = await seen(done, "the end of what time brings", seconds=self._seconds)
+        assert outcome is not None
+        return outcome
 
     async def judge(
         self, admin: Connection, opened: Opened, works: list[Work], truth: Truth, since: datetime
@@ -83,13 +88,22 @@ class Overdue:
 
     async def judge_all(self, admin: Connection, since: datetime) -> None:
         """Wait until nothing is overdue anywhere, of any round; count what stays so."""
-        while rows := await admin.fetch(_ANYWHERE):
+        late: list[Any] = []
+
+        async def only_late() -> bool:
+            nonlocal late
+            rows = await admin.fetch(_ANYWHERE)
             late = [row for row in rows if self._is_past(row["expires_at"], row["until"], since)]
-            if len(late) == len(rows):
-                for row in late:
-                    self.leaked.happened(f"{row['id']}, ended {row['expires_at']}: pending")
-                return
-            await asyncio.sleep(_PAUSE)
+            return len(late) == len(rows)
+
+        await seen(only_late, "the end of all that is overdue", seconds=self._seconds)
+        for row in late:
+            self.leaked.happened(f"{row['id']}, ended {row['expires_at']}: pending")
+
+    @property
+    def _seconds(self) -> float:
+        """How long to look: by then all is done, or late by Postgres' clock."""
+        return self.grace.total_seconds() + BACK_SECONDS
 
     def _is_past(self, due: datetime, until: datetime, since: datetime) -> bool:
         return max(due, since) + self.grace < until

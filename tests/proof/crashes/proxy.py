@@ -17,16 +17,21 @@ _LENGTH = 4
 _UNTYPED = {80877103, 80877104}  # asks for TLS or GSSAPI: the start-up message comes after
 _PARSE, _BIND, _EXECUTE, _SYNC = b"PBES"
 _CALL = re.compile(rb"\bcredits\.(reserve|settle|release|deduct)\b")
+_CALL_OF_MANY = re.compile(rb"\bcredits\.(reserve|settle|release)_many\b")
 _VISIT = re.compile(rb"\bcredits\.(expire_reservations|catch_up)\b")
 _READY = b"Z\x00\x00\x00\x05"
 _READY_SIZE = len(_READY) + 1
 
 
 class Moving(Enum):
-    """Who moves credits: a caller of the API, or a worker on its visit to an account."""
+    """Who moves credits: callers of the API, or a worker on its visit to an account."""
 
     CALL = "call"
+    CALL_OF_MANY = "call for many accounts"
     VISIT = "visit"
+
+
+_MOVING = {_CALL: Moving.CALL, _CALL_OF_MANY: Moving.CALL_OF_MANY, _VISIT: Moving.VISIT}
 
 
 class Sent:
@@ -49,10 +54,9 @@ class Sent:
             if kind == _PARSE:
                 name, statement, _ = body.split(b"\0", 2)
                 self._moving.pop(name, None)
-                if _CALL.search(statement):
-                    self._moving[name] = Moving.CALL
-                elif _VISIT.search(statement):
-                    self._moving[name] = Moving.VISIT
+                for pattern, moving in _MOVING.items():
+                    if pattern.search(statement):
+                        self._moving[name] = moving
             elif kind == _BIND:
                 self._bound = self._moving.get(body.split(b"\0", 2)[1])
             elif kind == _EXECUTE:
@@ -121,8 +125,6 @@ class _Line:
                     self._proxy.cuts_left[moving] -= 1
                     self._is_swallowing = True
             server.write(piece)
-            if moving:
-                self._proxy.entered.set()
             await server.drain()
 
     async def _to_client(self, server: asyncio.StreamReader) -> None:
@@ -158,8 +160,6 @@ class Proxy:
         # So many of the next commits are carried out, and their answers swallowed.
         self.cuts_left = dict.fromkeys(Moving, 0)
         self.cut = dict.fromkeys(Moving, 0)
-        # Set whenever something that moves credits was sent on.
-        self.entered = asyncio.Event()
         self.refused = 0
         self._lines: dict[_Line, asyncio.Task[None]] = {}
         self.port = 0
@@ -169,11 +169,10 @@ class Proxy:
         """How many calls Postgres was sent that move credits and have no answer yet."""
         return sum(line.inside is not None for line in self._lines)
 
-    async def crowded(self, least: int) -> None:
-        """Wait until so many calls are inside of Postgres."""
-        while self.inside < least:
-            self.entered.clear()
-            await self.entered.wait()
+    @property
+    def inside_for_many(self) -> int:
+        """How many of them decide for many accounts at once."""
+        return sum(line.inside is Moving.CALL_OF_MANY for line in self._lines)
 
     def reset(self) -> int:
         """Reset every connection; return how many there were."""

@@ -10,15 +10,18 @@ from datetime import timedelta
 from random import Random
 
 from tests.proof.crashes.accounts import Opened, open_accounts
-from tests.proof.crashes.books import Books, audited
+from tests.proof.crashes.books import Books, audited, audited_between
+from tests.proof.crashes.company import Company
 from tests.proof.crashes.faults import FAULTS, drawn
-from tests.proof.crashes.installation import BACK_SECONDS, Installation
-from tests.proof.crashes.load import KINDS, Client, Truth, Work, crowd, plan
-from tests.proof.crashes.moments import Scene
+from tests.proof.crashes.installation import Installation
+from tests.proof.crashes.load import KINDS, Client, Gate, Truth, Work, crowd, halved, plan
+from tests.proof.crashes.moments import Scene, Sending
 from tests.proof.crashes.overdue import MARGIN_SECONDS, Overdue
+from tests.proof.crashes.waits import BACK_SECONDS, seen
 from tests.proof.verdict import Verdict, Zero
 
-_RESERVED = "select count(*) from credits.reservations where account_id = any($1)"
+# Most who call close what they have reserved.
+_KINDS = (*KINDS, *("settle", "release") * 2, "leave")
 # One in so many asks an account that has enough for three in five of them.
 _SCARCE = 8
 # All books at once, after hundreds of rounds.
@@ -61,6 +64,11 @@ class Rounds:
     played: Counter[str] = field(default_factory=Counter)
     met: Counter[str] = field(default_factory=Counter)
     inside: dict[str, list[int]] = field(default_factory=dict)
+    inside_for_many: dict[str, list[int]] = field(default_factory=dict)
+    # The most accounts of a round that had a request under way at once.
+    accounts: list[int] = field(default_factory=list)
+    struck_for_many: int = 0
+    company: Company = field(default_factory=Company)
     errors: Counter[str] = field(default_factory=Counter)
     committed: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -75,11 +83,9 @@ class Rounds:
         chance = Random(f"{self.seed}-{number}")  # to be drawn again
         asking = self.works // _SCARCE
         opened = await open_accounts(self.installation, asking * 3 // 5)
-        kinds = (*KINDS, "leave")
-        works = plan(chance, f"r{number}", opened.shared, self.works - asking, kinds)
-        for account in opened.scarce:
-            works += crowd(f"r{number}", account, asking)
-        chance.shuffle(works)
+        works = plan(chance, f"r{number}", opened.turns, self.works - asking, _KINDS)
+        crowds = [crowd(f"r{number}", account, asking) for account in opened.scarce]
+        works = halved(chance, works, *crowds)
         truth = Truth()
         client = Client(truth, keeps_keys=self.keeps_keys)
         try:
@@ -114,29 +120,32 @@ class Rounds:
     ) -> None:
         """Send everything at once, strike in the middle, and ask until all have answers."""
         fault = FAULTS[name]
-        apis = self.installation.apis
         middle = len(works) // 2
         waves = [works[middle:], works[:middle]]
+        gates: list[Gate] = []
 
         def send() -> None:
-            """Send the next half, by turns to each API."""
-            for place, work in enumerate(waves.pop() if waves else []):
-                api = apis[place % len(apis)]
-                scene.sent[asyncio.ensure_future(client.first(api.url, work))] = api
+            """Send the next half; what was reserved is closed meanwhile."""
+            for gate in gates:
+                gate.open()
+            gates[:] = self._send(client, scene, waves.pop() if waves else [])
             scene.is_all_sent = not waves
+            scene.count_accounts()
 
         scene = Scene(self.installation, chance, opened, send)
         send()
-        reserving = sum(work.kind not in {"deduct", "scarce"} for work in works[:middle])
-        after = chance.randint(0, reserving)
+        after = chance.randint(0, sum(len(work.steps) for work in works[:middle]))
         async with AsyncExitStack() as struck:
-            async with self.installation.admin() as watch, asyncio.timeout(BACK_SECONDS):
-                while await watch.fetchval(_RESERVED, opened.all) < after and not scene.is_quiet:
-                    await asyncio.sleep(0)
+
+            async def is_time() -> bool:
+                return len(truth.answers) >= after or scene.is_quiet
+
+            await seen(is_time, f"{after} answers", pause=0)
             await struck.enter_async_context(fault.strike(scene))
             send()
             sent = scene.sent
-            heard = [task for task, api in sent.items() if api in self.installation.answering]
+            answering = self.installation.answering
+            heard = [task for task, one in sent.items() if one.api in answering]
             await asyncio.gather(*heard)
             # Nobody waits for ever for an API that does not answer.
             given_up = [task for task in sent if task not in heard]
@@ -155,6 +164,20 @@ class Rounds:
         self.played[name] += 1
         self.met[name] += scene.is_met
         self.inside.setdefault(name, []).append(scene.inside)
+        self.inside_for_many.setdefault(name, []).append(scene.inside_for_many)
+        self.accounts.append(scene.accounts)
+        self.struck_for_many += scene.has_struck_for_many
+
+    def _send(self, client: Client, scene: Scene, wave: list[Work]) -> list[Gate]:
+        """Send works by turns to each API; return where its clients wait for each other."""
+        apis = self.installation.apis
+        shares = [wave[place :: len(apis)] for place in range(len(apis))]
+        gates = [Gate(share) for share in shares]
+        for api, share, gate in zip(apis, shares, gates, strict=True):
+            for work in share:
+                task = asyncio.ensure_future(client.first(api.url, work, gate))
+                scene.sent[task] = Sending(api, work.account)
+        return gates
 
     async def _judge_time(self, opened: Opened, works: list[Work], truth: Truth) -> None:
         async with self.installation.admin() as admin:
@@ -212,7 +235,11 @@ class Rounds:
                 self.silent.happened(f"round {number}, {name}: {step}: {why}")
         await self._compare(truth, opened, works)
         async with self.installation.database() as database:
-            await audited(database, self.findings, opened.all)
+            await audited_between(database, self.findings, opened.all)
+            async with database.connection() as connection:
+                await self.company.judge(
+                    connection, opened.all, truth, name, f"round {number}, {name}"
+                )
         for process in self.installation.processes:
             self.ended.of += 1
             if process.has_ended:
@@ -254,7 +281,7 @@ class Rounds:
         seconds = time.monotonic() - self.began
         # Nothing is said of what was never tried: one round alone has no such requests.
         tried = [zero for zero in self.zeros if zero is not self.silent or zero.of]
-        outcome.zeros = [*tried, self.unmet]
+        outcome.zeros = [*tried, self.unmet, self.company.lonely, self.company.rare]
         outcome.figures = {
             "rounds": self.played.total(),
             "seconds a round": round(seconds / max(1, self.played.total()), 1),
@@ -263,12 +290,21 @@ class Rounds:
             "of them had happened": self.committed.total(),
             "why without an answer": dict(self.reasons.most_common()),
             "left behind by callers without an answer": self.overdue.unanswered,
+            "accounts with a request under way at once": _from_to(self.accounts),
+            "single backends struck that decided for many accounts": self.struck_for_many,
+            **self.company.figures,
         }
         for name, count in sorted(self.played.items()):
             outcome.figures[f"rounds with {name}"] = (
                 f"{count}, met as meant: {self.met[name]}; calls inside of Postgres when it"
-                f" struck: {min(self.inside[name])} to {max(self.inside[name])}; without an"
-                f" answer: {self.errors[name]}, of them had happened: {self.committed[name]}"
+                f" struck: {_from_to(self.inside[name])}, of them for many accounts:"
+                f" {_from_to(self.inside_for_many[name])}; without an answer:"
+                f" {self.errors[name]}, of them had happened: {self.committed[name]}, beside other"
+                f" accounts: {self.company.cut_beside[name]}"
             )
         outcome.figures["again with"] = f"make prove W=crashes P='--seed {self.seed} --only ROUND'"
         return outcome
+
+
+def _from_to(counts: list[int]) -> str:
+    return f"{min(counts, default=0)} to {max(counts, default=0)}"

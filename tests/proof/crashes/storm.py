@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import time
 import types
 from collections.abc import Coroutine, Generator
 from random import Random
@@ -14,6 +13,7 @@ from app.credits import Credits, ReleaseRequest, ReserveRequest, SettleRequest
 from tests.proof.crashes.accounts import Given
 from tests.proof.crashes.books import Books, audited
 from tests.proof.crashes.load import Step, Truth, Work, plan
+from tests.proof.crashes.waits import NotSeen, seen
 from tests.proof.verdict import Verdict, Zero
 from tests.support.accounts import CREDIT
 
@@ -123,12 +123,15 @@ class Storm:
 
     async def _quiet(self, begun: Zero) -> None:
         """Wait until the server has ended what was cancelled; nothing may stay begun."""
-        deadline = time.monotonic() + _QUIET_SECONDS
-        while begun_now := await self._database.value(_BEGUN):
-            if time.monotonic() > deadline:
-                begun.found = begun_now
-                return
-            await asyncio.sleep(0.05)
+
+        async def ended() -> bool:
+            begun.found = await self._database.value(_BEGUN)
+            return begun.found == 0
+
+        try:
+            await seen(ended, "an end of every transaction", seconds=_QUIET_SECONDS)
+        except NotSeen as never:
+            begun.examples.append(str(never))
 
     async def _ask(self, work: Work, step: Step) -> dict[str, Any]:
         account = work.account
