@@ -80,6 +80,7 @@ class Settings(BaseSettings):
         ge=0,
         le=16,
         description="Calls under way that decide for many accounts at once, of each operation."
+        " At most one for seven connections of the pool."
         " 0: each call is of one account, as a database distributed by account needs it.",
     )
     startup_wait_seconds: float = Field(

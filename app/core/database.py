@@ -38,6 +38,10 @@ UNKNOWN_OUTCOME = (
 )
 
 
+# How much longer than Postgres has for a statement its answer is waited for.
+GRACE_SECONDS = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
     """How many connections, and how long to wait for what, in seconds."""
@@ -88,7 +92,8 @@ class Database:
                 min_size=limits.min_size,
                 max_size=limits.max_size,
                 timeout=limits.connect_seconds,
-                command_timeout=limits.command_seconds,
+                # Postgres ends it first, and then it is known that nothing was done.
+                command_timeout=limits.command_seconds + GRACE_SECONDS,
                 max_inactive_connection_lifetime=limits.idle_seconds,
                 connect=_Connecting(),
                 connection_class=_PooledConnection,

@@ -10,20 +10,35 @@ from the lines:
 * A few shared lanes call the function of many accounts: one commit for up to 64 of them. It
   waits for no lock and decides only what is plain; the rest goes on alone.
 
-An account goes alone while little is under way, while it has a crowd waiting, and for a while
-after a shared call could not decide for it; else it rides in the shared lane of its id.
+An account goes alone while little is under way, when it has a crowd waiting, and for a while
+after a shared call could not decide for it; else it rides in the shared lane of its id. Who
+goes alone does so until nothing of it is waiting.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Generic
 from uuid import UUID
+
+import asyncpg
 
 from app.core.database import TimedOut, Unavailable
 from app.core.refusals import Refusal
 from app.core.telemetry import log
 from app.credits.calls import WAITING_SECONDS
-from app.credits.lines import Answer, Apart, Asked, Lane, Line, Request, fail, hand_out
+from app.credits.lines import (
+    Answer,
+    Apart,
+    Asked,
+    Count,
+    Lane,
+    Line,
+    Request,
+    fail,
+    hand_out,
+    hand_out_many,
+)
 
 Send = Callable[[UUID, Sequence[Request]], Awaitable[list[Answer]]]
 # None for a request that was not decided.
@@ -40,6 +55,10 @@ SHARED_LANES = 2
 QUIET = 4
 # Who has so many waiting in a shared lane fills sets of its own.
 CROWD = 64
+# Those who wait for a turn are told at most so often that it is too late.
+_LOOK_SECONDS = 0.1
+# What the driver or Postgres says of a request that cannot even be read.
+_CANNOT_BE_SENT = (asyncpg.DataError, ValueError, TypeError)
 
 
 class Batches(Generic[Request, Answer]):
@@ -60,8 +79,8 @@ class Batches(Generic[Request, Answer]):
         self._lines: dict[UUID, Line[Request, Answer]] = {}
         self._shared: list[Lane[Request, Answer]] = [Lane() for _ in range(shared_lanes)]
         self._apart = Apart()
+        self._count = Count()
         self._alone = 0
-        self._asked = 0
 
     @property
     def lanes(self) -> int:
@@ -76,64 +95,81 @@ class Batches(Generic[Request, Answer]):
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        line = self._lines.get(account_id)
-        if self._asked >= WAITING_LIMIT_OF_ALL or (
-            line is not None and len(line.waiting) >= WAITING_LIMIT
+        known = self._lines.get(account_id)
+        if self._count.waiting >= WAITING_LIMIT_OF_ALL or (
+            known is not None and len(known.waiting) >= WAITING_LIMIT
         ):
             raise Refusal("BUSY")
-        if line is None:
-            line = self._open(account_id, now)
+        line = known or Line(account_id, self._count)
         asked: Asked[Request, Answer] = Asked(request, loop.create_future(), now + WAITING_SECONDS)
-        line.waiting.append(asked)
-        self._asked += 1
-        if line.lane is not None and _is_crowd(line) and not line.under_way:
+        line.add(asked)
+        if known is None:
+            self._open(line, now)
+        elif line.lane is not None and _is_crowd(line) and not line.under_way:
             self._go_alone(line)
-        try:
-            return await asked.answer
-        finally:
-            self._asked -= 1
+        return await asked.answer
 
-    def _open(self, account_id: UUID, now: float) -> Line[Request, Answer]:
-        """Return a line for an account, which someone will send."""
-        line = self._lines[account_id] = Line(account_id)
-        if self._send_many is None or self._apart.is_apart(account_id, now):
+    def _open(self, line: Line[Request, Answer], now: float) -> None:
+        """Let a new line be sent by someone."""
+        self._lines[line.account_id] = line
+        if self._send_many is None or self._apart.is_apart(line.account_id, now):
             self._go_alone(line)
-            return line
-        lane = self._shared[account_id.int % len(self._shared)]
-        if lane.task is None:
-            if self._alone < QUIET and not self._calls.locked():
-                self._go_alone(line)
-                return line
-            # Not the task of who asks first, who may leave while others wait.
-            lane.task = asyncio.create_task(
-                self._run_shared(lane, self._send_many), name="credits of many accounts"
-            )
-            # Also one that was ended before it began leaves nobody waiting.
-            lane.task.add_done_callback(lambda task: self._leave(lane, task))
+            return
+        lane = self._shared[line.account_id.int % len(self._shared)]
+        if lane.task is None and self._alone < QUIET and not self._calls.locked():
+            self._go_alone(line)
+            return
         line.lane = lane
         lane.ready.append(line)
-        return line
+        if lane.task is None:
+            lane.task = _task(self._run_shared(lane, self._send_many), "credits of many accounts")
+            # Also one that was ended before it began leaves nobody waiting.
+            lane.task.add_done_callback(lambda task: self._leave(lane, task))
 
     # Alone.
 
     def _go_alone(self, line: Line[Request, Answer]) -> None:
         line.lane = None
         self._alone += 1
-        line.task = asyncio.create_task(self._run(line), name="credits of one account")
+        line.task = _task(self._run(line), "credits of one account")
         line.task.add_done_callback(lambda _: self._close(line))
 
     async def _run(self, line: Line[Request, Answer]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while line.waiting:
-                async with self._calls:
+            while line.waiting and await self._turn(line):
+                try:
                     line.take(SET_LIMIT, loop.time())
                     if line.under_way:
                         await self._decide(line.account_id, line.under_way)
+                finally:
+                    self._calls.release()
                 line.under_way = ()
         finally:
             # Without a pause since the last look: who comes now finds no line, and opens one.
             self._close(line)
+
+    async def _turn(self, line: Line[Request, Answer]) -> bool:
+        """Wait until one more call may be under way; False if nobody waits for it any more."""
+        if not self._calls.locked():
+            return await self._calls.acquire()
+        loop = asyncio.get_running_loop()
+        acquiring = asyncio.ensure_future(self._calls.acquire())
+        is_taken = False
+        try:
+            while line.waiting:
+                wait = min(asked.too_late for asked in line.waiting) - loop.time()
+                done, _ = await asyncio.wait({acquiring}, timeout=max(wait, _LOOK_SECONDS))
+                if done:
+                    is_taken = True
+                    return True
+                line.drop(loop.time())
+            return False
+        finally:
+            if not acquiring.done():
+                acquiring.cancel()
+            elif not is_taken:
+                self._calls.release()
 
     async def _decide(self, account_id: UUID, asked: Sequence[Asked[Request, Answer]]) -> None:
         """Send a set and hand out what it answered."""
@@ -146,24 +182,27 @@ class Batches(Generic[Request, Answer]):
             if len(asked) == 1:
                 fail(asked, error=error)
                 return
-            # One of them cannot even be sent. Whose fault it is shows in halves; keys make it
-            # safe to ask again.
+            # One of them cannot even be sent, or is answered by a fault. Whose fault it is shows
+            # in halves; keys make it safe to ask again.
             middle = len(asked) // 2
-            await self._decide(account_id, asked[:middle])
-            await self._decide(account_id, asked[middle:])
+            for half in (asked[:middle], asked[middle:]):
+                now = asyncio.get_running_loop().time()
+                if still := [each for each in half if each.is_due(now)]:
+                    await self._decide(account_id, still)
 
     def _close(self, line: Line[Request, Answer]) -> None:
         if self._lines.get(line.account_id) is line:
             del self._lines[line.account_id]
             self._alone -= line.lane is None
-            line.cancel()
+            if line.waiting or line.under_way:
+                line.end(Unavailable("what was to send it has ended"))
 
     # Beside others.
 
     async def _run_shared(
         self, lane: Lane[Request, Answer], send: SendMany[Request, Answer]
     ) -> None:
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         try:
             while lane.ready:
                 for line in lane.take(SET_LIMIT, ACCOUNTS_LIMIT, loop.time()):
@@ -174,23 +213,27 @@ class Batches(Generic[Request, Answer]):
                     self._go_on(line)
                 lane.under_way = ()
         finally:
-            self._leave(lane, asyncio.current_task())
+            self._leave(lane, task)
 
     async def _decide_many(
         self, send: SendMany[Request, Answer], lines: Sequence[Line[Request, Answer]]
     ) -> None:
-        """Send the sets of several accounts and hand out what was decided of them."""
+        """Send the sets of several accounts and hand out what was decided of them.
+
+        What nobody could answer for all goes on alone, with the others that were not decided.
+        """
         asked = [each for line in lines for each in line.under_way]
         accounts = [line.account_id for line in lines for _ in line.under_way]
         try:
-            hand_out(asked, await send(accounts, [each.request for each in asked]))
+            hand_out_many(lines, await send(accounts, [each.request for each in asked]))
         except TimedOut as error:
             # It did nothing. Whose fault it was shows account by account.
             log.warning("credits.shared_call_timed_out", accounts=len(lines), exc_info=error)
-        except Unavailable as error:
+        except (Refusal, Unavailable) as error:
+            # A table is locked, or Postgres is gone: that is all of theirs.
             fail(asked, error=error)
-        except Exception as error:  # noqa: BLE001  # who asks alone is told
-            # One account's cannot even be sent. Whose shows in halves, as with one account.
+        except _CANNOT_BE_SENT as error:
+            # One account's. Whose shows in halves, as with one account.
             if len(lines) == 1:
                 log.warning(
                     "credits.asked_alone", account_id=str(lines[0].account_id), exc_info=error
@@ -199,13 +242,16 @@ class Batches(Generic[Request, Answer]):
             middle = len(lines) // 2
             await self._decide_many(send, lines[:middle])
             await self._decide_many(send, lines[middle:])
+        except Exception as error:  # noqa: BLE001  # who asks alone is told
+            log.warning("credits.shared_call_failed", accounts=len(lines), exc_info=error)
 
     def _go_on(self, line: Line[Request, Answer]) -> None:
         """Let a line that a shared lane has looked at wait again, go alone, or end."""
-        was_sent, was_undecided = bool(line.under_way), line.put_back()
+        now = asyncio.get_running_loop().time()
+        was_undecided = line.put_back(now + WAITING_SECONDS)
         if was_undecided:
-            self._apart.add(line.account_id, asyncio.get_running_loop().time())
-        elif was_sent:
+            self._apart.add(line.account_id, now)
+        elif line.is_decided:
             self._apart.forget(line.account_id)
         if not line.waiting:
             self._close(line)
@@ -228,3 +274,8 @@ class Batches(Generic[Request, Answer]):
 
 def _is_crowd(line: Line[Request, Answer]) -> bool:
     return len(line.waiting) > CROWD
+
+
+def _task(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
+    # In no caller's context: it serves others too, and its log is not that caller's.
+    return asyncio.create_task(work, name=name, context=contextvars.Context())

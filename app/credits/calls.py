@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -60,6 +60,14 @@ class Listener(Protocol):
         """Take the account's newest balance and the reservations that changed."""
 
 
+@dataclass(slots=True)
+class _Turn:
+    """How many calls of an account are asked for, and which may be under way."""
+
+    asked: int = 0
+    calls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+
+
 class Calls:
     """Calls SQL functions, counts what came of it, and hands the row to the feed.
 
@@ -79,6 +87,7 @@ class Calls:
         # A call of one account may wait for its lock. However many are locked, such calls never
         # take all connections: a fifth is left for reads, and what is to be kept besides.
         self._calls = asyncio.Semaphore(max(1, database.limit * 4 // 5 - kept_connections))
+        self._turns: dict[UUID, _Turn] = {}
 
     async def _decide(
         self, operation: str, row: type[_A], function: str, **arguments: Any
@@ -123,10 +132,14 @@ class Calls:
                 answers[answer.ordinal - 1] = answer
         return answers
 
-    async def _move(self, operation: str, row: type[_M], function: str, **arguments: Any) -> _M:
+    async def _move(
+        self, operation: str, row: type[_M], function: str, *, p_account_id: UUID, **arguments: Any
+    ) -> _M:
         """Call a function of one request; it answers a row, or refuses."""
-        async with self._calls_of_one(operation):
-            rows = await self._call(operation, row, function, **arguments)
+        async with self._in_turn(operation, p_account_id):
+            rows = await self._call(
+                operation, row, function, p_account_id=p_account_id, **arguments
+            )
         if not rows:
             # More is due on the account than one call may work. That much is done; nothing
             # was decided.
@@ -138,18 +151,28 @@ class Calls:
         return answer
 
     @asynccontextmanager
-    async def _calls_of_one(self, operation: str) -> AsyncIterator[None]:
-        """Be one of the calls that may wait for a lock; BUSY if there are too many for long."""
+    async def _in_turn(self, operation: str, account_id: UUID) -> AsyncIterator[None]:
+        """Be one of the calls that may wait for a lock; BUSY if there are too many for long.
+
+        A busy account has two: one that works and one that waits for its lock. More of them
+        would keep connections from other accounts and be done no sooner.
+        """
+        turn = self._turns.setdefault(account_id, _Turn())
+        turn.asked += 1
+        limit = asyncio.timeout(WAITING_SECONDS)
         try:
-            async with asyncio.timeout(WAITING_SECONDS):
-                await self._calls.acquire()
+            async with limit, turn.calls, self._calls:
+                limit.reschedule(None)
+                yield
         except TimeoutError:
+            if not limit.expired():
+                raise
             _count(operation, "BUSY")
             raise Refusal("BUSY") from None
-        try:
-            yield
         finally:
-            self._calls.release()
+            turn.asked -= 1
+            if not turn.asked:
+                del self._turns[account_id]
 
     async def _call(
         self, operation: str, row: type[_R], function: str, **arguments: Any

@@ -1,7 +1,7 @@
 """Who waits for what: the requests of each account, in the order in which they came."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -36,6 +36,13 @@ class Asked(Generic[Request, Answer]):
         return True
 
 
+@dataclass(slots=True)
+class Count:
+    """How many wait, in all lines together."""
+
+    waiting: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Line(Generic[Request, Answer]):
     """What waits for one account, and what of it is under way: one call at a time.
@@ -44,31 +51,50 @@ class Line(Generic[Request, Answer]):
     """
 
     account_id: UUID
+    count: Count
     waiting: deque[Asked[Request, Answer]] = field(default_factory=deque)
     under_way: Sequence[Asked[Request, Answer]] = ()
+    # Whether the last call for many decided for it.
+    is_decided: bool = False
     lane: "Lane[Request, Answer] | None" = None
     task: "asyncio.Task[None] | None" = None
+
+    def add(self, asked: Asked[Request, Answer]) -> None:
+        """Let a request wait."""
+        self.waiting.append(asked)
+        self.count.waiting += 1
 
     def take(self, most: int, now: float) -> None:
         """Let those who have waited longest be under way."""
         taken: list[Asked[Request, Answer]] = []
         while self.waiting and len(taken) < most:
             asked = self.waiting.popleft()
+            self.count.waiting -= 1
             if asked.is_due(now):
                 taken.append(asked)
         self.under_way = taken
+        self.is_decided = False
 
-    def put_back(self) -> bool:
-        """Let what was not answered wait again, before all that came since; say if any was."""
+    def put_back(self, too_late: float) -> bool:
+        """Let what was not answered wait anew, before all that came since; say if any was."""
         left = [asked for asked in self.under_way if not asked.answer.done()]
-        self.waiting.extendleft(reversed(left))
+        for asked in reversed(left):
+            asked.too_late = too_late
+            self.waiting.appendleft(asked)
+        self.count.waiting += len(left)
         self.under_way = ()
         return bool(left)
 
-    def cancel(self) -> None:
+    def drop(self, now: float) -> None:
+        """Tell those who have waited too long, and forget those who have left."""
+        due = [asked for asked in self.waiting if asked.is_due(now)]
+        self.count.waiting -= len(self.waiting) - len(due)
+        self.waiting = deque(due)
+
+    def end(self, error: Exception) -> None:
         """Nobody will answer any more."""
-        for asked in (*self.under_way, *self.waiting):
-            asked.answer.cancel()
+        fail((*self.under_way, *self.waiting), error=error)
+        self.count.waiting -= len(self.waiting)
         self.under_way = ()
         self.waiting.clear()
 
@@ -105,7 +131,7 @@ class Apart:
     """
 
     def __init__(self) -> None:
-        self._until: dict[UUID, tuple[float, float]] = {}
+        self._until: OrderedDict[UUID, tuple[float, float]] = OrderedDict()
 
     def is_apart(self, account_id: UUID, now: float) -> bool:
         """Whether an account still keeps to itself."""
@@ -113,10 +139,13 @@ class Apart:
 
     def add(self, account_id: UUID, now: float) -> None:
         """Note that a shared call could not decide for an account."""
-        _, seconds = self._until.pop(account_id, (now, APART_SECONDS / 2))
+        until, seconds = self._until.pop(account_id, (now, 0.0))
+        if until + APART_SECONDS_AT_MOST < now:
+            # That was another matter.
+            seconds = 0.0
+        seconds = min(max(2 * seconds, APART_SECONDS), APART_SECONDS_AT_MOST)
         if len(self._until) >= APART_LIMIT:
-            del self._until[next(iter(self._until))]
-        seconds = min(2 * seconds, APART_SECONDS_AT_MOST)
+            self._until.popitem(last=False)
         self._until[account_id] = (now + seconds, seconds)
 
     def forget(self, account_id: UUID) -> None:
@@ -124,14 +153,30 @@ class Apart:
         self._until.pop(account_id, None)
 
 
-def hand_out(asked: Sequence[Asked[Request, Answer]], answers: Sequence[Answer | None]) -> None:
-    """Give each its answer; None is none yet."""
-    if len(answers) != len(asked):
-        # Before any gets another's.
-        raise ValueError(f"{len(answers)} answers to {len(asked)} requests")
+def hand_out(asked: Sequence[Asked[Request, Answer]], answers: Sequence[Answer]) -> None:
+    """Give each its answer."""
+    _assert_as_many(asked, answers)
     for each, answer in zip(asked, answers, strict=True):
-        if answer is not None and not each.answer.done():
+        if not each.answer.done():
             each.answer.set_result(answer)
+
+
+def hand_out_many(lines: Sequence[Line[Request, Answer]], answers: Sequence[Answer | None]) -> None:
+    """Give each request of several accounts its answer, but for those that were not decided."""
+    _assert_as_many([each for line in lines for each in line.under_way], answers)
+    rest = iter(answers)
+    for line in lines:
+        for each, answer in zip(line.under_way, rest, strict=False):
+            if answer is not None:
+                line.is_decided = True
+                if not each.answer.done():
+                    each.answer.set_result(answer)
+
+
+def _assert_as_many(asked: Sequence[object], answers: Sequence[object]) -> None:
+    # Before any gets another's.
+    if len(answers) != len(asked):
+        raise ValueError(f"{len(answers)} answers to {len(asked)} requests")
 
 
 def fail(asked: Iterable[Asked[Request, Answer]], *, error: Exception) -> None:

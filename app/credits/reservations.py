@@ -40,7 +40,8 @@ class Reservations(Calls):
         *,
         shared_lanes: int = SHARED_LANES,
     ) -> None:
-        # Three operations have shared lanes.
+        # Three operations have shared lanes. A small pool has fewer, or none.
+        shared_lanes = min(shared_lanes, database.limit // 7)
         super().__init__(database, listener, kept_connections=3 * shared_lanes)
         self._reserving = Batches(
             _with_balance(self.reserve_set),

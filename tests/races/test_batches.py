@@ -254,6 +254,6 @@ async def test_a_task_that_is_ended_leaves_nobody_waiting() -> None:
     assert line.task is not None
     line.task.cancel()
     for task in (sent, waiting):
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Unavailable):
             await task
     assert gathered.lanes == 0

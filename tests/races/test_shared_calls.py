@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from app.core.database import Database
+from app.core.database import Database, PoolLimits
 from app.core.refusals import Refusal
 from app.credits import Credits, ReserveRequest, calls
 from app.credits import batches as module
@@ -17,6 +17,7 @@ from app.credits.batches import SHARED_LANES
 from app.credits.calls import Answered
 from app.credits.rows import Balance, Reserved
 from db.driver import Connection
+from tests.conftest import Servers
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.races import POLL_SECONDS, SEEN_WAITING_SECONDS, Race, Session, figures
 
@@ -189,3 +190,54 @@ async def test_who_waits_too_long_to_be_called_is_told(
         await credits.deduct(account_id, 1, "k")
     assert refused.value.code == "BUSY"
     assert figures(await accounts.balance(account_id)) == (CREDIT, 0, 0)
+
+
+async def test_a_busy_account_has_two_calls_under_way_and_leaves_the_others_to_others(
+    credits: Credits, accounts: Accounts, race: Race, admin: Connection
+) -> None:
+    busy, free = await accounts.open(100), await accounts.open(1)
+
+    async def lock(session: Session) -> None:
+        await session.credits.catch_up(busy)
+
+    await race.hold(lock)
+    deducts = [asyncio.create_task(credits.deduct(busy, 1, f"k{n}")) for n in range(50)]
+    async with asyncio.timeout(SEEN_WAITING_SECONDS):
+        while await admin.fetchval(_WAITING) < 2:
+            await asyncio.sleep(POLL_SECONDS)
+    assert (await credits.deduct(free, 1, "k")).version == 3
+    assert await admin.fetchval(_WAITING) == 2
+    await race.commit()
+    rows = await asyncio.gather(*deducts)
+    assert sorted(row.version for row in rows) == list(range(3, 53))
+    assert credits._turns == {}
+
+
+async def test_a_locked_table_is_told_to_all_of_a_shared_call_and_not_asked_for_in_halves(
+    watched: Watched, accounts: Accounts, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUIET", 0)
+    others = [await accounts.open(1) for _ in range(5)]
+    async with admin.transaction():
+        await admin.execute("lock table credits.reservations in share mode")
+        answers = await asyncio.gather(
+            *(reserve(watched, each, "k") for each in others), return_exceptions=True
+        )
+    for answer in answers:
+        assert isinstance(answer, Refusal)
+        assert answer.code == "BUSY"
+    assert [len(call) for call in watched.calls] == [len(others)]
+
+
+@pytest.mark.parametrize(
+    ("pool", "lanes", "calls"), [(20, 2, 10), (10, 1, 5), (7, 1, 2), (1, 0, 1)]
+)
+async def test_a_small_pool_has_fewer_lanes(
+    pool: int, lanes: int, calls: int, servers: Servers, database_name: str
+) -> None:
+    limits = PoolLimits(min_size=1, max_size=pool)
+    database = await Database.connect(servers.app_url(database_name), limits)
+    made = Credits(database)
+    assert len(made._reserving._shared) == lanes
+    assert made._calls._value == calls
+    await database.close()

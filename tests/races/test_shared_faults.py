@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from app.core.database import TimedOut, Unavailable
@@ -53,6 +54,46 @@ async def test_a_shared_call_that_took_too_long_is_made_account_by_account(gate:
     await asyncio.gather(*tasks)
 
 
+async def test_it_is_made_anew_also_when_it_took_longer_than_one_may_wait(
+    gate: Gate,
+) -> None:
+    tasks = await gate.busy()
+    gate.error = TimedOut("canceling statement due to statement timeout")
+    asked = gate.ask(7, "x")
+    await turn()
+    [under_way] = gate.batches._lines[account(7)].under_way
+    under_way.too_late = 0
+    gate.open()
+    assert await asked == "own x"
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("error", [Refusal("BUSY"), Unavailable("gone")])
+async def test_what_is_no_fault_of_an_account_is_told_to_all_at_once(
+    error: Exception, gate: Gate
+) -> None:
+    tasks = await gate.busy()
+    gate.error = error
+    asked = [gate.ask(number, "x") for number in (7, 8, 9)]
+    await turn()
+    gate.open()
+    assert await asyncio.gather(*asked, return_exceptions=True) == [error, error, error]
+    # It says nothing about the accounts.
+    assert not gate.batches._apart.is_apart(account(7), 0)
+    assert len(gate.own) == QUIET
+    await asyncio.gather(*tasks)
+
+
+async def test_a_fault_of_postgres_is_looked_for_account_by_account(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.error = asyncpg.InternalServerError("a rule is broken")
+    asked = [gate.ask(number, "x") for number in (7, 8, 9)]
+    await turn()
+    gate.open()
+    assert await asyncio.gather(*asked, *tasks)
+    assert [len(sent) for sent in gate.many] == [1, 3]
+
+
 async def test_answers_that_are_too_few_are_told_as_a_fault(gate: Gate) -> None:
     tasks = await gate.sending()
     gate.loses = True
@@ -83,18 +124,15 @@ async def test_a_lost_connection_is_told_to_all(gate: Gate) -> None:
 async def test_no_more_wait_than_may(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING_LIMIT_OF_ALL", 100)
     tasks = await gate.sending()
-    tasks += [gate.ask(100 + n, "x") for n in range(100 - len(tasks))]
+    tasks += [gate.ask(100 + n, "x") for n in range(100)]
     await turn()
     with pytest.raises(Refusal) as refused:
         await gate.batches.ask(account(99), "one too many")
     assert refused.value.code == "BUSY"
-    # Who gives up makes room.
-    tasks.pop().cancel()
-    await turn()
-    tasks.append(gate.ask(99, "one more"))
-    await turn()
     gate.open()
     await asyncio.gather(*tasks)
+    assert gate.batches._count.waiting == 0
+    assert await gate.ask(99, "one more")
 
 
 async def test_nobody_is_sent_who_has_waited_too_long(
@@ -120,7 +158,7 @@ async def test_a_task_that_is_ended_leaves_nobody_waiting(gate: Gate) -> None:
     assert lane.task is not None
     lane.task.cancel()
     for task in (sent, waiting):
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Unavailable):
             await task
     assert gate.batches.lanes == QUIET
     gate.open()
@@ -136,7 +174,7 @@ async def test_a_task_that_is_ended_before_it_began_leaves_nobody_waiting(gate: 
     assert lane.task is not None
     lane.task.cancel()
     for task in both:
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Unavailable):
             await task
     assert gate.many == []
     assert gate.batches.lanes == QUIET
@@ -147,5 +185,5 @@ async def test_a_task_that_is_ended_before_it_began_leaves_nobody_waiting(gate: 
     sending = gate.batches._lines[account(8)].task
     assert sending is not None
     sending.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(Unavailable):
         await alone

@@ -5,6 +5,9 @@ from uuid import UUID
 
 import pytest
 
+from app.core.database import Unavailable
+from app.core.refusals import Refusal
+from app.credits import batches as module
 from app.credits import lines
 from app.credits.batches import (
     ACCOUNTS_LIMIT,
@@ -15,6 +18,7 @@ from app.credits.batches import (
 )
 from app.credits.lines import APART_SECONDS, APART_SECONDS_AT_MOST, Apart
 from tests.support.gate import Gate, account, turn
+from tests.support.live import until
 
 
 async def test_while_little_is_under_way_each_goes_alone(gate: Gate) -> None:
@@ -177,6 +181,45 @@ async def test_no_more_are_under_way_alone_than_may(gate: Gate) -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_who_waits_too_long_for_its_turn_is_told_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(shared_lanes=0, calls=1)
+    first = gate.ask(1, "first")
+    await turn()
+    monkeypatch.setattr(module, "WAITING_SECONDS", 0.05)
+    late = [gate.ask(number, "late") for number in (2, 2, 3)]
+    gone = gate.ask(4, "gone")
+    await turn()
+    gone.cancel()
+    # Though the call that they wait for has not ended.
+    for answer in await asyncio.gather(*late, return_exceptions=True):
+        assert isinstance(answer, Refusal)
+        assert answer.code == "BUSY"
+    assert not first.done()
+    await until(lambda: gate.batches.lanes == 1)
+    assert gate.batches._count.waiting == 0
+    gate.open()
+    assert await first == "own first"
+    assert gate.own == [(1, ["first"])]
+    # The turns that were not taken are there.
+    assert await gate.ask(2, "again") == "own again"
+
+
+async def test_who_is_ended_while_it_waits_for_its_turn_takes_none() -> None:
+    gate = Gate(shared_lanes=0, calls=1)
+    first, second, third = (gate.ask(number, "x") for number in (1, 2, 3))
+    await turn()
+    task = gate.batches._lines[account(2)].task
+    assert task is not None
+    task.cancel()
+    with pytest.raises(Unavailable):
+        await second
+    gate.open()
+    assert [await first, await third] == ["own x", "own x"]
+    assert not gate.batches._calls.locked()
+
+
 def test_how_long_who_was_not_decided_keeps_to_itself() -> None:
     apart, poor, once = Apart(), account(1), account(2)
     now = 100.0
@@ -191,6 +234,10 @@ def test_how_long_who_was_not_decided_keeps_to_itself() -> None:
     apart.forget(once)
     apart.add(once, now)
     assert not apart.is_apart(once, now + APART_SECONDS)
+    # Long afterwards it is another matter.
+    later = now + 3 * APART_SECONDS_AT_MOST
+    apart.add(poor, later)
+    assert not apart.is_apart(poor, later + APART_SECONDS)
 
 
 def test_no_more_are_kept_apart_than_may(monkeypatch: pytest.MonkeyPatch) -> None:

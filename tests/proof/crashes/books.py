@@ -157,7 +157,8 @@ async def audited(database: Database, findings: Zero, accounts: Iterable[UUID | 
 
 async def audited_between(database: Database, findings: Zero, accounts: list[UUID]) -> None:
     """Audit accounts that were opened one after the other: their ids make one range."""
-    for finding in await Credits(database).audit_and_mark(min(accounts), max(accounts)):
+    page = await Credits(database).audit_and_mark(min(accounts), max(accounts))
+    for finding in page.findings:
         findings.happened(str(finding))
 
 
