@@ -12,6 +12,7 @@ from uuid import UUID
 from app.core.database import Database
 from app.core.refusals import Refusal
 from app.credits import Credits, ExtendRequest, ReleaseRequest, ReserveRequest, SettleRequest
+from app.credits.lines import Apart
 from db.driver import Connection
 from tests.proof.history import Recorder
 from tests.proof.model.account import Account
@@ -73,12 +74,21 @@ class Known:
             self.spendable = row.balance.spendable
 
 
+class _Together(Apart):
+    """Nobody keeps to itself, however often it could not be decided: both ways are met often."""
+
+    def add(self, account_id: UUID, now: float) -> None:
+        """Note nothing."""
+
+
 class Watched(Credits):
     """Counts what was decided in one statement with requests of other accounts."""
 
     def __init__(self, database: Database, outcomes: Counter[str]) -> None:
         self._outcomes = outcomes
         super().__init__(database)
+        for batches in (self._reserving, self._settling, self._releasing):
+            batches._apart = _Together()
 
     async def _decide_many(self, operation: str, /, *args: Any, **more: Any) -> list[Any]:
         answers = await super()._decide_many(operation, *args, **more)
