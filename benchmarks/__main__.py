@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.harness import is_clean
+from benchmarks.harness import warn_unless_clean
 
 NAMES = ("live_latency", "replay", "edge", "credits", "large", "ten_minutes", "audit")
 
@@ -20,8 +20,8 @@ def main() -> None:
     arguments, rest = parser.parse_known_args()
     if unknown := sorted({*arguments.names} - {*NAMES}):
         parser.error(f"there is no {', '.join(unknown)}")
-    if not arguments.quick and not is_clean():
-        print("no commit has all that stands here, and the results will say so")
+    if not arguments.quick:
+        warn_unless_clean()
     for name in arguments.names or NAMES:
         options = ["--quick"] if arguments.quick else []
         if name == "replay":

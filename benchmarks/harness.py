@@ -207,6 +207,12 @@ def is_clean() -> bool:
     return bool(commit()) and not _git("status", "--porcelain", "--", ".", *left_out)
 
 
+def warn_unless_clean() -> None:
+    """Say that what is measured now stands in no commit, where that is so."""
+    if not is_clean():
+        print("no commit has all that stands here, and the results will say so")
+
+
 def _git(*arguments: str) -> str:
     told = subprocess.run(  # noqa: S603  # our own arguments
         ["git", *arguments],  # noqa: S607  # the developer's own git

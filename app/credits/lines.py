@@ -155,7 +155,7 @@ class Apart:
 
 def hand_out(asked: Sequence[Asked[Request, Answer]], answers: Sequence[Answer]) -> None:
     """Give each its answer."""
-    _assert_as_many(asked, answers)
+    _assert_as_many(len(asked), answers)
     for each, answer in zip(asked, answers, strict=True):
         if not each.answer.done():
             each.answer.set_result(answer)
@@ -163,7 +163,7 @@ def hand_out(asked: Sequence[Asked[Request, Answer]], answers: Sequence[Answer])
 
 def hand_out_many(lines: Sequence[Line[Request, Answer]], answers: Sequence[Answer | None]) -> None:
     """Give each request of several accounts its answer, but for those that were not decided."""
-    _assert_as_many([each for line in lines for each in line.under_way], answers)
+    _assert_as_many(sum(len(line.under_way) for line in lines), answers)
     rest = iter(answers)
     for line in lines:
         for each, answer in zip(line.under_way, rest, strict=False):
@@ -173,10 +173,10 @@ def hand_out_many(lines: Sequence[Line[Request, Answer]], answers: Sequence[Answ
                     each.answer.set_result(answer)
 
 
-def _assert_as_many(asked: Sequence[object], answers: Sequence[object]) -> None:
+def _assert_as_many(asked: int, answers: Sequence[object]) -> None:
     # Before any gets another's.
-    if len(answers) != len(asked):
-        raise ValueError(f"{len(answers)} answers to {len(asked)} requests")
+    if len(answers) != asked:
+        raise ValueError(f"{len(answers)} answers to {asked} requests")
 
 
 def fail(asked: Iterable[Asked[Request, Answer]], *, error: Exception) -> None:

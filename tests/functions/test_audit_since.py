@@ -16,7 +16,7 @@ from tests.functions.walks import Walk, plan
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock
 from tests.support.history import History
-from tests.support.marks import Marking, audited_since
+from tests.support.marks import Marking, audited_since, rewrite_history
 from tests.support.tampering import (
     ACCOUNTS,
     AUDIT_SINCE,
@@ -182,16 +182,7 @@ async def test_a_history_that_was_rewritten_to_the_last_row_contradicts_its_mark
     await credits.deduct(account, CREDIT, "k")
     assert await audited_since(credits) == []
     await credits.deduct(account, CREDIT, "l")
-    await admin.execute("set session_replication_role = replica")
-    await admin.execute("update credits.grants set amount = amount + 1, remaining = remaining + 1")
-    await admin.execute(
-        "update credits.transactions set available_after = available_after + 1,"
-        " amount = amount + (amount > 0)::int"
-    )
-    await admin.execute(
-        "update credits.accounts set available = available + 1, bonus = bonus + 1,"
-        " granted_total = granted_total + 1"
-    )
+    await rewrite_history(admin)
     found = await credits.audit(account)
     assert [(f.invariant, f.subject) for f in found] == [("mark", "transaction 3")]
     await admin.execute("delete from credits.audit_marks")

@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks.harness import is_clean
+from benchmarks.harness import warn_unless_clean
 
 # What `--count` counts, and what a run does that is to be published.
 PROOFS: dict[str, tuple[str, int]] = {
@@ -27,8 +27,8 @@ def main() -> None:
     chosen, rest = parser.parse_known_args()
     if unknown := sorted({*chosen.names} - {*PROOFS}):
         parser.error(f"there is no {', '.join(unknown)}")
-    if "--keep" in rest and not is_clean():
-        print("no commit has all that stands here, and the results will say so")  # noqa: T201  # too
+    if "--keep" in rest:
+        warn_unless_clean()
     failed = []
     # How many of all would be a count of different things.
     for name in chosen.names or (PROOFS if chosen.count is None else ["model"]):

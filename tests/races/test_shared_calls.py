@@ -149,6 +149,13 @@ where datname = current_database() and wait_event_type = 'Lock'
 """
 
 
+async def some_wait(admin: Connection, least: int) -> None:
+    """Return once Postgres says that so many wait for locks."""
+    async with asyncio.timeout(SEEN_WAITING_SECONDS):
+        while await admin.fetchval(_WAITING) < least:
+            await asyncio.sleep(POLL_SECONDS)
+
+
 @pytest.mark.parametrize("way", ["reserve", "deduct"])
 async def test_locked_accounts_leave_connections_for_those_that_are_free(
     way: str, credits: Credits, accounts: Accounts, race: Race, admin: Connection
@@ -169,9 +176,7 @@ async def test_locked_accounts_leave_connections_for_those_that_are_free(
     slow = [asyncio.create_task(ask(account_id)) for account_id in locked]
     # Three shared lanes' worth of connections and a fifth of the pool are left.
     bound = credits._database.limit * 4 // 5 - 3 * SHARED_LANES
-    async with asyncio.timeout(SEEN_WAITING_SECONDS):
-        while await admin.fetchval(_WAITING) < bound:
-            await asyncio.sleep(POLL_SECONDS)
+    await some_wait(admin, bound)
     assert (await credits.reserve(free, ReserveRequest("k", 1))).version == 3
     assert await admin.fetchval(_WAITING) == bound
     # Answered while all the others still wait, none of them given up.
@@ -202,9 +207,7 @@ async def test_a_busy_account_has_two_calls_under_way_and_leaves_the_others_to_o
 
     await race.hold(lock)
     deducts = [asyncio.create_task(credits.deduct(busy, 1, f"k{n}")) for n in range(50)]
-    async with asyncio.timeout(SEEN_WAITING_SECONDS):
-        while await admin.fetchval(_WAITING) < 2:
-            await asyncio.sleep(POLL_SECONDS)
+    await some_wait(admin, 2)
     assert (await credits.deduct(free, 1, "k")).version == 3
     assert await admin.fetchval(_WAITING) == 2
     await race.commit()

@@ -8,10 +8,7 @@ import pytest
 from app.core.database import TimedOut, Unavailable
 from app.core.refusals import Refusal
 from app.credits import batches as module
-from app.credits.batches import (
-    ACCOUNTS_LIMIT,
-    QUIET,
-)
+from app.credits.batches import ACCOUNTS_LIMIT, QUIET
 from tests.support.gate import Gate, account, turn
 
 
@@ -54,9 +51,7 @@ async def test_a_shared_call_that_took_too_long_is_made_account_by_account(gate:
     await asyncio.gather(*tasks)
 
 
-async def test_it_is_made_anew_also_when_it_took_longer_than_one_may_wait(
-    gate: Gate,
-) -> None:
+async def test_it_is_made_anew_also_when_it_took_longer_than_one_may_wait(gate: Gate) -> None:
     tasks = await gate.busy()
     gate.error = TimedOut("canceling statement due to statement timeout")
     asked = gate.ask(7, "x")
@@ -80,6 +75,7 @@ async def test_what_is_no_fault_of_an_account_is_told_to_all_at_once(
     assert await asyncio.gather(*asked, return_exceptions=True) == [error, error, error]
     # It says nothing about the accounts.
     assert not gate.batches._apart.is_apart(account(7), 0)
+    # Whether it was done nobody knows: it is for those who asked to ask again.
     assert len(gate.own) == QUIET
     await asyncio.gather(*tasks)
 
@@ -104,21 +100,6 @@ async def test_answers_that_are_too_few_are_told_as_a_fault(gate: Gate) -> None:
         assert isinstance(error, ValueError)
     gate.loses = False
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def test_a_lost_connection_is_told_to_all(gate: Gate) -> None:
-    tasks = await gate.busy()
-    gate.error = Unavailable("gone")
-    asked = [gate.ask(number, "x") for number in (7, 8)]
-    await turn()
-    gate.open()
-    assert [type(e) for e in await asyncio.gather(*asked, return_exceptions=True)] == [
-        Unavailable,
-        Unavailable,
-    ]
-    # Whether it was done nobody knows: it is for those who asked to ask again.
-    assert len(gate.own) == QUIET
-    await asyncio.gather(*tasks)
 
 
 async def test_no_more_wait_than_may(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

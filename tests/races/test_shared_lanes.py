@@ -143,9 +143,7 @@ async def test_a_crowd_that_grew_behind_a_shared_call_goes_alone_after_it(gate: 
     assert gate.own[QUIET:] == [(8, names[1:])]
 
 
-async def test_who_was_not_decided_keeps_to_itself_for_a_while(
-    gate: Gate,
-) -> None:
+async def test_who_was_not_decided_keeps_to_itself_for_a_while(gate: Gate) -> None:
     tasks = await gate.busy()
     gate.undecided = {8}
     first, *shared = [gate.ask(number, "a") for number in (8, 9)]

@@ -4,11 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from app.credits.batches import (
-    QUIET,
-    SHARED_LANES,
-    Batches,
-)
+from app.credits.batches import QUIET, SHARED_LANES, Batches
 
 
 def account(number: int) -> UUID:

@@ -65,3 +65,17 @@ class Marking(Credits):
 async def audited_since(credits: Credits) -> list[Finding]:
     """Audit all accounts since their marks, and return what is found."""
     return [found async for page in credits.audit_pages(since_last=True) for found in page.findings]
+
+
+async def rewrite_history(admin: Connection) -> None:
+    """Give every account a micro-credit more from its beginning, to the last row of the books."""
+    await admin.execute("set session_replication_role = replica")
+    await admin.execute("update credits.grants set amount = amount + 1, remaining = remaining + 1")
+    await admin.execute(
+        "update credits.transactions set available_after = available_after + 1,"
+        " amount = amount + (amount > 0)::int"
+    )
+    await admin.execute(
+        "update credits.accounts set available = available + 1, bonus = bonus + 1,"
+        " granted_total = granted_total + 1"
+    )
