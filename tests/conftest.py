@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 
 from app.core.database import Database, PoolLimits, prepare_connection
 from app.core.servers import PostgresServer, ValkeyServer
@@ -18,6 +19,16 @@ from db.driver import Connection
 from db.migrate import migrate
 from tests.support.accounts import Accounts
 from tests.support.clock import TEST_CLOCK, Clock
+
+# As the product's: plain. Drawn in boxes, with every local value, a traceback takes a second,
+# in which the loop answers nobody and locks time out.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.dev.ConsoleRenderer(colors=False),
+    ]
+)
 
 APP_LOGIN = "exchequer_test"
 APP_PASSWORD = "only-for-tests"  # noqa: S105  # a throw-away server on loopback
