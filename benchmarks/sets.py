@@ -15,14 +15,13 @@ from uuid import UUID
 import asyncpg
 
 from app.credits import ReserveRequest, SettleRequest
+from app.credits.batches import SHARED_LANES
 from benchmarks.books import Books
 from benchmarks.work import Work, repeat
 from db.driver import Connection
 
 LINES = 4
 SET = 256
-# Of a set that is spread: one request for each.
-ACCOUNTS = 64
 RESERVED = 1_000
 SETTLED = 600
 _numbers = itertools.count()
@@ -114,13 +113,18 @@ class Sets:
         return await repeat(self._books, steps, seconds)
 
     async def spread(self, accounts: Sequence[UUID], seconds: float) -> Work:
-        """Each set is of so many accounts, each time others."""
-        size = min(ACCOUNTS, len(accounts))
+        """Each set is of as many accounts, each time others.
 
-        async def pairs(line: Line) -> int:
-            return await line.pairs(self._random.sample(accounts, size))
+        As the application's shared lanes send them: as many lines, each with its part of the
+        accounts.
+        """
+        parts = [accounts[place::SHARED_LANES] for place in range(SHARED_LANES)]
+        size = min(SET, *map(len, parts))
 
-        steps = [partial(pairs, line) for line in self._lines]
+        async def pairs(line: Line, part: Sequence[UUID]) -> int:
+            return await line.pairs(self._random.sample(part, size))
+
+        steps = [partial(pairs, line, part) for line, part in zip(self._lines, parts, strict=False)]
         return await repeat(self._books, steps, seconds)
 
     async def reserves(

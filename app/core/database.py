@@ -360,19 +360,24 @@ def _make_builder(row: type[Row]) -> Callable[[Any], Row]:
     shape = _shape(row)
     if all(nested is None for _, nested in shape):
         return lambda record: row(*record)
+    parts: list[tuple[type[Any] | None, slice]] = []
+    place = 0
+    for _, nested in shape:
+        begin = place
+        place += 1 if nested is None else len(columns_of(nested))
+        if nested is None and parts and parts[-1][0] is None:
+            # Plain columns that stand side by side are taken together.
+            begin = parts.pop()[1].start
+        parts.append((nested, slice(begin, place)))
 
     def build(record: Any) -> Row:
         values: list[Any] = []
-        place = 0
-        for _, nested in shape:
+        for nested, columns in parts:
+            part = record[columns]
             if nested is None:
-                values.append(record[place])
-                place += 1
+                values.extend(part)
             else:
-                width = len(columns_of(nested))
-                part = record[place : place + width]
                 values.append(None if part[0] is None else nested(*part))
-                place += width
         return row(*values)
 
     return build

@@ -7,12 +7,13 @@ from the lines:
 
 * A call of one account: one lock, one commit and one push for up to 256 requests. It waits for
   the lock, and only its account waits with it. There is a bound to how many are under way.
-* A few shared lanes call the function of many accounts: one commit for up to 64 of them. It
-  waits for no lock and decides only what is plain; the rest goes on alone.
+* A few shared lanes call the function of many accounts: one lock each and one commit for up to
+  256 requests. It waits for no lock and decides only what is plain; the rest goes on alone.
 
 An account goes alone while little is under way, when it has a crowd waiting, and for a while
-after a shared call could not decide for it; else it rides in the shared lane of its id. Who
-goes alone does so until nothing of it is waiting.
+after a shared call could not decide for it; else it rides in the shared lane of its id. Whom
+somebody held in a shared call rides in the next, if there is company, before it goes alone and
+waits. Who goes alone does so until nothing of it is waiting.
 """
 
 import asyncio
@@ -41,12 +42,11 @@ from app.credits.lines import (
 )
 
 Send = Callable[[UUID, Sequence[Request]], Awaitable[list[Answer]]]
-# None for a request that was not decided.
+# None, or one that says that somebody holds the account, for a request that was not decided.
 SendMany = Callable[[Sequence[UUID], Sequence[Request]], Awaitable[list[Answer | None]]]
 
 # As many as the SQL functions take.
 SET_LIMIT = 256
-ACCOUNTS_LIMIT = 64
 # For one account, and for all.
 WAITING_LIMIT = 16 * SET_LIMIT
 WAITING_LIMIT_OF_ALL = 16 * WAITING_LIMIT
@@ -55,6 +55,8 @@ SHARED_LANES = 2
 QUIET = 4
 # Who has so many waiting in a shared lane fills sets of its own.
 CROWD = 64
+# So often in a row a shared lane looks at an account that somebody holds.
+HELD_LOOKS = 3
 # Those who wait for a turn are told at most so often that it is too late.
 _LOOK_SECONDS = 0.1
 # What the driver or Postgres says of a request that cannot even be read.
@@ -71,12 +73,18 @@ class Batches(Generic[Request, Answer]):
         *,
         calls: asyncio.Semaphore,
         shared_lanes: int = SHARED_LANES,
+        is_held: Callable[[Answer], bool] = lambda _: False,
     ) -> None:
-        """Take how to call; `calls` bounds calls of one account, which may wait for locks."""
+        """Take how to call; `calls` bounds calls of one account, which may wait for locks.
+
+        `is_held` tells of an answer of many whether somebody else held the account.
+        """
         self._send = send
         self._send_many = send_many if shared_lanes else None
         self._calls = calls
-        self._lines: dict[UUID, Line[Request, Answer]] = {}
+        self._is_held = is_held
+        # By the accounts' numbers, which are looked up faster than UUIDs.
+        self._lines: dict[int, Line[Request, Answer]] = {}
         self._shared: list[Lane[Request, Answer]] = [Lane() for _ in range(shared_lanes)]
         self._apart = Apart()
         self._count = Count()
@@ -95,7 +103,7 @@ class Batches(Generic[Request, Answer]):
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        known = self._lines.get(account_id)
+        known = self._lines.get(account_id.int)
         if self._count.waiting >= WAITING_LIMIT_OF_ALL or (
             known is not None and len(known.waiting) >= WAITING_LIMIT
         ):
@@ -111,20 +119,29 @@ class Batches(Generic[Request, Answer]):
 
     def _open(self, line: Line[Request, Answer], now: float) -> None:
         """Let a new line be sent by someone."""
-        self._lines[line.account_id] = line
+        self._lines[line.account_id.int] = line
         if self._send_many is None or self._apart.is_apart(line.account_id, now):
             self._go_alone(line)
             return
-        lane = self._shared[line.account_id.int % len(self._shared)]
-        if lane.task is None and self._alone < QUIET and not self._calls.locked():
-            self._go_alone(line)
-            return
-        line.lane = lane
+        lane = line.lane = self._shared[line.account_id.int % len(self._shared)]
         lane.ready.append(line)
-        if lane.task is None:
-            lane.task = _task(self._run_shared(lane, self._send_many), "credits of many accounts")
-            # Also one that was ended before it began leaves nobody waiting.
-            lane.task.add_done_callback(lambda task: self._leave(lane, task))
+        if lane.task is None and not lane.is_starting:
+            # Once all have asked who do so in this turn of the loop.
+            lane.is_starting = True
+            asyncio.get_running_loop().call_soon(self._start, lane, self._send_many)
+
+    def _start(self, lane: Lane[Request, Answer], send: SendMany[Request, Answer]) -> None:
+        """Send what came to an idle lane: a few lines alone, more of them together."""
+        lane.is_starting = False
+        lines = [line for line in lane.ready if line.lane is lane]
+        if self._alone + len(lines) <= QUIET and not self._calls.locked():
+            lane.ready.clear()
+            for line in lines:
+                self._go_alone(line)
+            return
+        lane.task = _task(self._run_shared(lane, send), "credits of many accounts")
+        # Also one that was ended before it began leaves nobody waiting.
+        lane.task.add_done_callback(lambda task: self._leave(lane, task))
 
     # Alone.
 
@@ -191,8 +208,8 @@ class Batches(Generic[Request, Answer]):
                     await self._decide(account_id, still)
 
     def _close(self, line: Line[Request, Answer]) -> None:
-        if self._lines.get(line.account_id) is line:
-            del self._lines[line.account_id]
+        if self._lines.get(line.account_id.int) is line:
+            del self._lines[line.account_id.int]
             self._alone -= line.lane is None
             if line.waiting or line.under_way:
                 line.end(Unavailable("what was to send it has ended"))
@@ -205,7 +222,7 @@ class Batches(Generic[Request, Answer]):
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         try:
             while lane.ready:
-                for line in lane.take(SET_LIMIT, ACCOUNTS_LIMIT, loop.time()):
+                for line in lane.take(SET_LIMIT, loop.time()):
                     self._go_on(line)
                 if lane.under_way:
                     await self._decide_many(send, lane.under_way)
@@ -225,7 +242,8 @@ class Batches(Generic[Request, Answer]):
         asked = [each for line in lines for each in line.under_way]
         accounts = [line.account_id for line in lines for _ in line.under_way]
         try:
-            hand_out_many(lines, await send(accounts, [each.request for each in asked]))
+            answers = await send(accounts, [each.request for each in asked])
+            hand_out_many(lines, answers, self._is_held)
         except TimedOut as error:
             # It did nothing. Whose fault it was shows account by account.
             log.warning("credits.shared_call_timed_out", accounts=len(lines), exc_info=error)
@@ -249,16 +267,20 @@ class Batches(Generic[Request, Answer]):
         """Let a line that a shared lane has looked at wait again, go alone, or end."""
         now = asyncio.get_running_loop().time()
         was_undecided = line.put_back(now + WAITING_SECONDS)
-        if was_undecided:
+        may_ride = not was_undecided
+        if was_undecided and line.is_held and line.times_held < HELD_LOOKS:
+            # Who holds it will soon be done; nobody keeps a lane busy with looking at it alone.
+            may_ride = line.lane is not None and bool(line.lane.ready)
+        elif was_undecided:
             self._apart.add(line.account_id, now)
         elif line.is_decided:
             self._apart.forget(line.account_id)
         if not line.waiting:
             self._close(line)
-        elif was_undecided or line.lane is None or _is_crowd(line):
-            self._go_alone(line)
-        else:
+        elif may_ride and line.lane is not None and not _is_crowd(line):
             line.lane.ready.append(line)
+        else:
+            self._go_alone(line)
 
     def _leave(self, lane: Lane[Request, Answer], task: "asyncio.Task[None] | None") -> None:
         """Nobody sends for a shared lane any more, unless another task does by now."""

@@ -1,8 +1,9 @@
 """What all calls of the credits domain share: counting, telling the feed, refusing."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -94,8 +95,7 @@ class Calls:
     ) -> list[_A]:
         """Call a function of sets: one answer for each request, each with its outcome."""
         rows = await self._call(operation, row, function, **arguments)
-        for answer in rows:
-            _count(operation, _outcome(answer))
+        _count_all(operation, rows)
         last = rows[-1]
         if last.balance is not None:
             changed = [answer for answer in rows if answer.outcome == "OK" and not answer.replayed]
@@ -114,16 +114,21 @@ class Calls:
     ) -> list[_A | None]:
         """Call a function of many accounts: an answer for each request that was plain.
 
-        The answers of one account all carry its balance after the last of them.
+        The answers of one account all carry its balance after the last of them. Where somebody
+        holds the account they say BUSY.
         """
         rows = await self._call(
             operation, row, function, p_account_ids=p_account_ids, p_requests=p_requests
         )
-        of_account: dict[UUID, list[_A]] = defaultdict(list)
-        for answer in rows:
-            _count(operation, _outcome(answer))
-            of_account[p_account_ids[answer.ordinal - 1]].append(answer)
+        of_account: dict[int, list[_A]] = defaultdict(list)
         answers: list[_A | None] = [None] * len(p_requests)
+        for answer in rows:
+            if is_held(answer):
+                answers[answer.ordinal - 1] = answer
+            else:
+                of_account[p_account_ids[answer.ordinal - 1].int].append(answer)
+        # Who is held is not decided yet: it is asked again.
+        _count_all(operation, itertools.chain(*of_account.values()))
         for decided in of_account.values():
             last = decided[-1]
             if last.balance is not None:
@@ -190,8 +195,13 @@ class Calls:
             self._listener.moved(version_before, balance, reservations)
 
 
-def _count(operation: str, outcome: str) -> None:
-    CREDIT_OPERATIONS.labels(operation, outcome.lower()).inc()
+def _count_all(operation: str, rows: Iterable[Answered]) -> None:
+    for outcome, number in Counter(map(_outcome, rows)).items():
+        _count(operation, outcome, number)
+
+
+def _count(operation: str, outcome: str, number: int = 1) -> None:
+    CREDIT_OPERATIONS.labels(operation, outcome.lower()).inc(number)
 
 
 def _outcome(row: Answered | Moved) -> str:
@@ -199,6 +209,11 @@ def _outcome(row: Answered | Moved) -> str:
     if outcome == "OK" and row.replayed:
         return "REPLAYED"
     return str(outcome)
+
+
+def is_held(answer: Answered) -> bool:
+    """Whether nothing was decided because somebody holds the account."""
+    return answer.outcome == "BUSY"
 
 
 def with_balance(rows: Sequence[_B]) -> list[_B]:

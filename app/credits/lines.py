@@ -1,8 +1,9 @@
 """Who waits for what: the requests of each account, in the order in which they came."""
 
 import asyncio
+import itertools
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -54,8 +55,11 @@ class Line(Generic[Request, Answer]):
     count: Count
     waiting: deque[Asked[Request, Answer]] = field(default_factory=deque)
     under_way: Sequence[Asked[Request, Answer]] = ()
-    # Whether the last call for many decided for it.
+    # Whether the last call for many decided for it, or found that somebody held it; and in how
+    # many it was held since one decided.
     is_decided: bool = False
+    is_held: bool = False
+    times_held: int = 0
     lane: "Lane[Request, Answer] | None" = None
     task: "asyncio.Task[None] | None" = None
 
@@ -73,7 +77,7 @@ class Line(Generic[Request, Answer]):
             if asked.is_due(now):
                 taken.append(asked)
         self.under_way = taken
-        self.is_decided = False
+        self.is_decided = self.is_held = False
 
     def put_back(self, too_late: float) -> bool:
         """Let what was not answered wait anew, before all that came since; say if any was."""
@@ -105,13 +109,14 @@ class Lane(Generic[Request, Answer]):
 
     ready: deque[Line[Request, Answer]] = field(default_factory=deque)
     under_way: Sequence[Line[Request, Answer]] = ()
+    is_starting: bool = False
     task: "asyncio.Task[None] | None" = None
 
-    def take(self, most: int, most_lines: int, now: float) -> list[Line[Request, Answer]]:
+    def take(self, most: int, now: float) -> list[Line[Request, Answer]]:
         """Let those who have waited longest be under way; return the lines none of which is."""
         taken: list[Line[Request, Answer]] = []
         left: list[Line[Request, Answer]] = []
-        while self.ready and most and len(taken) < most_lines:
+        while self.ready and most:
             line = self.ready.popleft()
             if line.lane is not self:
                 # It has a task of its own by now.
@@ -131,26 +136,28 @@ class Apart:
     """
 
     def __init__(self) -> None:
-        self._until: OrderedDict[UUID, tuple[float, float]] = OrderedDict()
+        # By their numbers, which are looked up faster than UUIDs.
+        self._until: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     def is_apart(self, account_id: UUID, now: float) -> bool:
         """Whether an account still keeps to itself."""
-        return account_id in self._until and self._until[account_id][0] > now
+        until = self._until.get(account_id.int)
+        return until is not None and until[0] > now
 
     def add(self, account_id: UUID, now: float) -> None:
         """Note that a shared call could not decide for an account."""
-        until, seconds = self._until.pop(account_id, (now, 0.0))
+        until, seconds = self._until.pop(account_id.int, (now, 0.0))
         if until + APART_SECONDS_AT_MOST < now:
             # That was another matter.
             seconds = 0.0
         seconds = min(max(2 * seconds, APART_SECONDS), APART_SECONDS_AT_MOST)
         if len(self._until) >= APART_LIMIT:
             self._until.popitem(last=False)
-        self._until[account_id] = (now + seconds, seconds)
+        self._until[account_id.int] = (now + seconds, seconds)
 
     def forget(self, account_id: UUID) -> None:
         """Note that a shared call decided for an account."""
-        self._until.pop(account_id, None)
+        self._until.pop(account_id.int, None)
 
 
 def hand_out(asked: Sequence[Asked[Request, Answer]], answers: Sequence[Answer]) -> None:
@@ -161,14 +168,25 @@ def hand_out(asked: Sequence[Asked[Request, Answer]], answers: Sequence[Answer])
             each.answer.set_result(answer)
 
 
-def hand_out_many(lines: Sequence[Line[Request, Answer]], answers: Sequence[Answer | None]) -> None:
+def hand_out_many(
+    lines: Sequence[Line[Request, Answer]],
+    answers: Sequence[Answer | None],
+    is_held: Callable[[Answer], bool],
+) -> None:
     """Give each request of several accounts its answer, but for those that were not decided."""
     _assert_as_many(sum(len(line.under_way) for line in lines), answers)
     rest = iter(answers)
     for line in lines:
-        for each, answer in zip(line.under_way, rest, strict=False):
+        # One account's are decided together, or none of them.
+        decided = list(itertools.islice(rest, len(line.under_way)))
+        if decided[0] is not None and is_held(decided[0]):
+            line.is_held = True
+            line.times_held += 1
+            continue
+        for each, answer in zip(line.under_way, decided, strict=True):
             if answer is not None:
                 line.is_decided = True
+                line.times_held = 0
                 if not each.answer.done():
                     each.answer.set_result(answer)
 

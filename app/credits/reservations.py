@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.core.database import Database
 from app.credits.batches import SHARED_LANES, Batches
-from app.credits.calls import Calls, Listener, granted, with_balance
+from app.credits.calls import Calls, Listener, granted, is_held, with_balance
 from app.credits.rows import (
     Actor,
     Brought,
@@ -48,6 +48,7 @@ class Reservations(Calls):
             self.reserve_many,
             calls=self._calls,
             shared_lanes=shared_lanes,
+            is_held=is_held,
         )
         self._extending = Batches(_with_balance(self.extend_set), calls=self._calls)
         self._settling = Batches(
@@ -55,12 +56,14 @@ class Reservations(Calls):
             self.settle_many,
             calls=self._calls,
             shared_lanes=shared_lanes,
+            is_held=is_held,
         )
         self._releasing = Batches(
             _with_balance(self.release_set),
             self.release_many,
             calls=self._calls,
             shared_lanes=shared_lanes,
+            is_held=is_held,
         )
 
     # Reservations: sets for one account, decided in turn, one answer each.
@@ -97,8 +100,9 @@ class Reservations(Calls):
             "release", Released, "credits.release", p_account_id=account_id, p_requests=requests
         )
 
-    # The same for many accounts: request i is of account i. None is the answer for accounts
-    # that are locked, or of which something needs a second look: nothing was done there.
+    # The same for many accounts: request i is of account i. None is the answer for accounts of
+    # which something needs a second look, and BUSY that for those somebody holds: nothing was
+    # done there.
 
     async def reserve_many(
         self, account_ids: Sequence[UUID], requests: Sequence[ReserveRequest]

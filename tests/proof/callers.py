@@ -12,6 +12,7 @@ from uuid import UUID
 from app.core.database import Database
 from app.core.refusals import Refusal
 from app.credits import Credits, ExtendRequest, ReleaseRequest, ReserveRequest, SettleRequest
+from app.credits.calls import is_held
 from app.credits.lines import Apart
 from db.driver import Connection
 from tests.proof.history import Recorder
@@ -93,7 +94,7 @@ class Watched(Credits):
     async def _decide_many(self, operation: str, /, *args: Any, **more: Any) -> list[Any]:
         answers = await super()._decide_many(operation, *args, **more)
         if len({*more["p_account_ids"]}) > 1:
-            decided = sum(answer is not None for answer in answers)
+            decided = sum(answer is not None and not is_held(answer) for answer in answers)
             self._outcomes[f"{operation} beside other accounts"] += decided
         return answers
 

@@ -88,9 +88,10 @@ async def test_rounds_in_which_each_account_is_decided_alone_are_seen(
     installation: Installation,
 ) -> None:
     rounds = Rounds(installation, SEED, works=WORKS, kinds=["connections reset"])
-    free = "    return v_ids;"
-    # Every account is somebody else's: calls for many decide nothing.
-    async with _broken(installation, "credits/_lock_free.sql", free, "    return array[]::uuid[];"):
+    ends = "    end if;\nend\n"
+    # Calls for many find that somebody holds each account: they decide nothing.
+    nobody = "    end if;\n    free := array[]::uuid[];\nend\n"
+    async with _broken(installation, "credits/_lock_free.sql", ends, nobody):
         await rounds.play(1, "connections reset")
     assert rounds.company.decided.total() > 0
     assert rounds.company.beside["settle"] == rounds.company.beside["release"] == 0

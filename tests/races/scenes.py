@@ -13,6 +13,7 @@ from uuid import UUID
 
 from app.core.refusals import Refusal
 from app.credits import Credits, ExtendRequest, ReleaseRequest, ReserveRequest, SettleRequest
+from app.credits.calls import is_held
 from db.driver import Connection
 from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock, utc
@@ -56,7 +57,7 @@ Operation = Callable[[Credits, Stage], Awaitable[object]]
 async def _beside_others(credits: Credits, on: Stage, name: str, request: Any) -> object:
     """Ask by the way of many accounts; what is not decided there goes on alone."""
     answers = await getattr(credits, f"{name}_many")([on.account], [request])
-    if answers == [None]:
+    if answers[0] is None or is_held(answers[0]):
         answers = await getattr(credits, f"{name}_set")(on.account, [request])
     return answers
 

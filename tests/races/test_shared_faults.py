@@ -8,7 +8,7 @@ import pytest
 from app.core.database import TimedOut, Unavailable
 from app.core.refusals import Refusal
 from app.credits import batches as module
-from app.credits.batches import ACCOUNTS_LIMIT, QUIET
+from app.credits.batches import QUIET, SET_LIMIT
 from tests.support.gate import Gate, account, turn
 
 
@@ -24,7 +24,7 @@ async def test_what_cannot_be_sent_fails_alone(gate: Gate) -> None:
 
 async def test_who_cannot_be_sent_is_found_in_halves(gate: Gate) -> None:
     tasks = await gate.sending()
-    tasks += [gate.ask(number, "x") for number in range(100, 100 + ACCOUNTS_LIMIT - 1)]
+    tasks += [gate.ask(number, "x") for number in range(100, 100 + SET_LIMIT - 1)]
     bad = gate.ask(99, "bad")
     await turn()
     gate.open()
@@ -32,9 +32,9 @@ async def test_who_cannot_be_sent_is_found_in_halves(gate: Gate) -> None:
         await bad
     answers = await asyncio.gather(*tasks)
     assert answers[-1] == "many x"
-    # 64, and for each of six halvings the two of the half it is in.
+    # 256, and for each of eight halvings the two of the half it is in.
     assert [len(sent) for sent in gate.many[1:]].count(1) == 2
-    assert len(gate.many) == 1 + 1 + 2 * 6
+    assert len(gate.many) == 1 + 1 + 2 * 8
     assert gate.own[QUIET:] == [(99, ["bad"])]
 
 
@@ -56,7 +56,7 @@ async def test_it_is_made_anew_also_when_it_took_longer_than_one_may_wait(gate: 
     gate.error = TimedOut("canceling statement due to statement timeout")
     asked = gate.ask(7, "x")
     await turn()
-    [under_way] = gate.batches._lines[account(7)].under_way
+    [under_way] = gate.batches._lines[account(7).int].under_way
     under_way.too_late = 0
     gate.open()
     assert await asked == "own x"
@@ -149,7 +149,8 @@ async def test_a_task_that_is_ended_leaves_nobody_waiting(gate: Gate) -> None:
 async def test_a_task_that_is_ended_before_it_began_leaves_nobody_waiting(gate: Gate) -> None:
     tasks = await gate.busy()
     both = [gate.ask(number, "x") for number in (8, 9)]
-    # They have asked; what is to send it has not begun.
+    # They have asked, and the lane was started; what is to send it has not begun.
+    await asyncio.sleep(0)
     await asyncio.sleep(0)
     [lane] = [lane for lane in gate.batches._shared if lane.task]
     assert lane.task is not None
@@ -163,7 +164,8 @@ async def test_a_task_that_is_ended_before_it_began_leaves_nobody_waiting(gate: 
     assert await asyncio.gather(gate.ask(8, "again"), *tasks)
     alone = gate.ask(8, "alone")
     await asyncio.sleep(0)
-    sending = gate.batches._lines[account(8)].task
+    await asyncio.sleep(0)
+    sending = gate.batches._lines[account(8).int].task
     assert sending is not None
     sending.cancel()
     with pytest.raises(Unavailable):

@@ -10,7 +10,6 @@ from app.core.refusals import Refusal
 from app.credits import batches as module
 from app.credits import lines
 from app.credits.batches import (
-    ACCOUNTS_LIMIT,
     CROWD,
     QUIET,
     SET_LIMIT,
@@ -62,15 +61,6 @@ async def test_accounts_are_spread_over_the_shared_lanes(gate: Gate) -> None:
     assert gate.batches.lanes == QUIET + SHARED_LANES
     gate.open()
     await asyncio.gather(*tasks)
-
-
-async def test_at_most_64_accounts_in_one_call(gate: Gate) -> None:
-    tasks = await gate.sending()
-    tasks += [gate.ask(100 + number, "a") for number in range(ACCOUNTS_LIMIT + 3)]
-    await turn()
-    gate.open()
-    await asyncio.gather(*tasks)
-    assert [len(sent) for sent in gate.many] == [1, ACCOUNTS_LIMIT, 3]
 
 
 async def test_at_most_256_requests_in_one_call(gate: Gate) -> None:
@@ -208,7 +198,7 @@ async def test_who_is_ended_while_it_waits_for_its_turn_takes_none() -> None:
     gate = Gate(shared_lanes=0, calls=1)
     first, second, third = (gate.ask(number, "x") for number in (1, 2, 3))
     await turn()
-    task = gate.batches._lines[account(2)].task
+    task = gate.batches._lines[account(2).int].task
     assert task is not None
     task.cancel()
     with pytest.raises(Unavailable):

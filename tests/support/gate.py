@@ -1,6 +1,7 @@
 """Stands for Postgres where only what is sent together matters."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -19,13 +20,19 @@ class Gate:
         self.own: list[tuple[int, list[str]]] = []
         self.many: list[list[tuple[int, str]]] = []
         self.undecided: set[int] = set()
+        # Whom somebody holds, in so many of the next calls for many.
+        self.held: Counter[int] = Counter()
         self.error: Exception | None = None
         self.loses = False
         self._open = asyncio.Event()
         self._open_alone = asyncio.Event()
         self._open_alone.set()
         self.batches: Batches[str, str] = Batches(
-            self._send, self._send_many, calls=asyncio.Semaphore(calls), shared_lanes=shared_lanes
+            self._send,
+            self._send_many,
+            calls=asyncio.Semaphore(calls),
+            shared_lanes=shared_lanes,
+            is_held=lambda answer: answer == "held",
         )
 
     async def _send(self, account_id: UUID, requests: Sequence[str]) -> list[str]:
@@ -46,8 +53,10 @@ class Gate:
             raise ValueError("it cannot be sent")
         if self.error is not None:
             raise self.error
+        held = {number for number in numbers if self.held[number] > 0}
+        self.held.subtract(held)
         return [
-            None if number in self.undecided else f"many {request}"
+            "held" if number in held else None if number in self.undecided else f"many {request}"
             for number, request in zip(numbers, requests, strict=True)
         ][self.loses :]
 
@@ -59,6 +68,12 @@ class Gate:
 
     def shut(self) -> None:
         self._open.clear()
+
+    async def let_pass(self) -> None:
+        """Answer the calls that are under way, and none that comes of it."""
+        self._open.set()
+        self._open.clear()
+        await turn()
 
     def open_alone(self) -> None:
         self._open_alone.set()

@@ -1,16 +1,16 @@
 -- credits.release_many: give reserved credits back on several accounts, where all is plain.
 --
--- Takes up to 256 requests for up to 64 accounts; request i is of account i. An account is
--- decided here if nobody holds it, nothing has come due or lapsed on it, it owes nothing, and
--- each request is of a pending reservation of its own. Then all accounts are written by one
--- statement. Of any other account nothing is written and no row is answered: send its
--- requests to credits.release, which decides them one by one. The last row of an account
--- carries its balance.
+-- Takes up to 256 requests; request i is of account i. An account is decided here if nobody
+-- holds it, nothing has come due or lapsed on it, it owes nothing, and each request is of a
+-- pending reservation of its own. Then all accounts are written by one statement. Of any
+-- other account nothing is written and no row is answered: send its requests to
+-- credits.release, which decides them one by one. The last row of an account carries its
+-- balance.
 --
 -- How rows are found and written: see credits._lock.
 --
 -- locks     the accounts that nobody holds; waits for none
--- refuses   nothing
+-- refuses   BUSY, for requests of an account that somebody holds
 -- replays   nothing: what is closed is for credits.release to answer
 -- ends in   itself
 create or replace function credits.release_many(
@@ -33,10 +33,12 @@ set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-    v_ids uuid[];
+    v_free uuid[];
+    v_held bigint[];
     v_now timestamptz;
 begin
-    v_ids := credits._lock_free(p_account_ids, cardinality(p_requests));
+    select l.free, l.held into v_free, v_held
+    from credits._lock_free(p_account_ids, cardinality(p_requests)) as l;
     -- Once, and after the locks, however the statement below is planned.
     v_now := core.clock();
     return query
@@ -49,7 +51,7 @@ begin
         from unnest(p_account_ids, p_requests) with ordinality as u (
             account_id, reservation_id, reason, ordinal
         )
-        where u.account_id = any (v_ids)
+        where u.account_id = any (v_free)
     ),
     found as (
         select
@@ -131,6 +133,12 @@ begin
         p.period_grant, p.period_start, p.period_end
     ) as b on p.place = p.places
     order by p.ordinal;
+    -- Of the others some are held: that is told by their places.
+    outcome := 'BUSY';
+    replayed := false;
+    foreach ordinal in array v_held loop
+        return next;
+    end loop;
 end
 $$;
 grant execute on function credits.release_many to exchequer_app;

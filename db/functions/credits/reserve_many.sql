@@ -1,16 +1,16 @@
 -- credits.reserve_many: set credits aside on several accounts, where nothing speaks against it.
 --
--- Takes up to 256 requests for up to 64 accounts; request i is of account i. An account is
--- decided here if nobody holds it, nothing has come due on it, and its requests are valid
--- and new, under keys of their own, and covered together by what is available: then each is
--- granted, and all accounts are written by one statement. Of any other account nothing is
--- written and no row is answered: send its requests to credits.reserve, which decides them
--- one by one. The last row of an account carries its balance.
+-- Takes up to 256 requests; request i is of account i. An account is decided here if nobody
+-- holds it, nothing has come due on it, and its requests are valid and new, under keys of
+-- their own, and covered together by what is available: then each is granted, and all
+-- accounts are written by one statement. Of any other account nothing is written and no row
+-- is answered: send its requests to credits.reserve, which decides them one by one. The last
+-- row of an account carries its balance.
 --
 -- How rows are found and written: see credits._lock.
 --
 -- locks     the accounts that nobody holds; waits for none
--- refuses   nothing
+-- refuses   BUSY, for requests of an account that somebody holds
 -- replays   nothing: a key that was used is for credits.reserve to answer
 -- ends in   credits.settle, credits.release or credits.expire_reservations
 create or replace function credits.reserve_many(
@@ -33,10 +33,12 @@ set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-    v_ids uuid[];
+    v_free uuid[];
+    v_held bigint[];
     v_now timestamptz;
 begin
-    v_ids := credits._lock_free(p_account_ids, cardinality(p_requests));
+    select l.free, l.held into v_free, v_held
+    from credits._lock_free(p_account_ids, cardinality(p_requests)) as l;
     -- Once, and after the locks, however the statement below is planned.
     v_now := core.clock();
     return query
@@ -51,7 +53,7 @@ begin
             price_version, end_customer_ref, related_type, related_id, related_name, actor,
             metadata, ordinal
         )
-        where u.account_id = any (v_ids)
+        where u.account_id = any (v_free)
     ),
     found as (
         select
@@ -136,6 +138,12 @@ begin
         p.period_grant, p.period_start, p.period_end
     ) as b on p.place = p.places
     order by p.ordinal;
+    -- Of the others some are held: that is told by their places.
+    outcome := 'BUSY';
+    replayed := false;
+    foreach ordinal in array v_held loop
+        return next;
+    end loop;
 end
 $$;
 grant execute on function credits.reserve_many to exchequer_app;

@@ -1,17 +1,17 @@
 -- credits.settle_many: charge what was used on several accounts, where nothing speaks against it.
 --
--- Takes up to 256 requests for up to 64 accounts; request i is of account i. An account is
--- decided here if nobody holds it, nothing has come due or lapsed on it, it owes nothing,
--- each request is of a pending reservation of its own and charges something and not more
--- than was reserved, the grant that is drawn first covers all of them and is not used up,
--- and no threshold is crossed. Then all accounts are written by one statement. Of any other
--- account nothing is written and no row is answered: send its requests to credits.settle,
--- which decides them one by one. The last row of an account carries its balance.
+-- Takes up to 256 requests; request i is of account i. An account is decided here if nobody
+-- holds it, nothing has come due or lapsed on it, it owes nothing, each request is of a
+-- pending reservation of its own and charges something and not more than was reserved, the
+-- grant that is drawn first covers all of them and is not used up, and no threshold is
+-- crossed. Then all accounts are written by one statement. Of any other account nothing is
+-- written and no row is answered: send its requests to credits.settle, which decides them
+-- one by one. The last row of an account carries its balance.
 --
 -- How rows are found and written: see credits._lock.
 --
 -- locks     the accounts that nobody holds; waits for none
--- refuses   nothing
+-- refuses   BUSY, for requests of an account that somebody holds
 -- replays   nothing: what is settled is for credits.settle to answer
 -- ends in   itself; credits.refund gives back
 create or replace function credits.settle_many(
@@ -34,10 +34,12 @@ set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-    v_ids uuid[];
+    v_free uuid[];
+    v_held bigint[];
     v_now timestamptz;
 begin
-    v_ids := credits._lock_free(p_account_ids, cardinality(p_requests));
+    select l.free, l.held into v_free, v_held
+    from credits._lock_free(p_account_ids, cardinality(p_requests)) as l;
     -- Once, and after the locks, however the statement below is planned.
     v_now := core.clock();
     return query
@@ -52,7 +54,7 @@ begin
             input_tokens, output_tokens, usage_estimated, cost_nanodollars, latency_ms,
             status_code, trace_id, occurred_at, actor, call_metadata, ordinal
         )
-        where u.account_id = any (v_ids)
+        where u.account_id = any (v_free)
     ),
     found as (
         select
@@ -211,6 +213,12 @@ begin
         p.period_grant, p.period_start, p.period_end
     ) as b on p.place = p.places
     order by p.ordinal;
+    -- Of the others some are held: that is told by their places.
+    outcome := 'BUSY';
+    replayed := false;
+    foreach ordinal in array v_held loop
+        return next;
+    end loop;
 end
 $$;
 grant execute on function credits.settle_many to exchequer_app;

@@ -16,7 +16,7 @@ from tests.support.accounts import CREDIT, Accounts
 MANY = 32
 # So many have a crowd each, and a lane of their own. All calls of theirs at once leave
 # connections for the others.
-HOT = 3
+HOT = 4
 # Of so many callers in turn one calls a hot account.
 _CROWD = 3
 _OPENING = 1_000  # more than all work together can use: no refusal hides a loss

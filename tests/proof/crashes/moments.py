@@ -18,7 +18,7 @@ from tests.proof.crashes.waits import NotSeen, seen
 from tests.support.processes import ApiProcess
 
 # So many calls at least are inside of Postgres, all of them let go at once, when it is hit.
-CROWD = 12
+CROWD = 8
 # So many of them decide for many accounts, and have locked theirs.
 CROWD_FOR_MANY = 2
 # How long after that: all of what a call does lies within.

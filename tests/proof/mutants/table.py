@@ -48,7 +48,13 @@ _KNOWN_BY = {
     "emit": "thresholds issue_grant",
 }
 # Races that only an order of two callers can lose.
-_RACED = {"_lock": "reserve_and_deduct closing", "_lock_free": "lock_free"}
+_RACED = {
+    "_lock": "reserve_and_deduct closing",
+    "_lock_free": "lock_free",
+    "reserve_many": "lock_free",
+    "settle_many": "lock_free",
+    "release_many": "lock_free",
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,104 @@
+"""Whom somebody else holds in a shared call: who rides on, and who goes alone to wait."""
+
+import asyncio
+
+from app.core.database import TimedOut
+from app.credits.batches import HELD_LOOKS, QUIET
+from tests.support.gate import Gate, account, turn
+
+
+def is_apart(gate: Gate, number: int) -> bool:
+    return gate.batches._apart.is_apart(account(number), asyncio.get_running_loop().time())
+
+
+async def test_who_is_held_rides_in_the_next_call_with_others(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.held[8] = 1
+    asked = [gate.ask(8, "a"), gate.ask(8, "b")]
+    await gate.let_pass()
+    asked += [gate.ask(9, "x"), gate.ask(8, "c")]
+    await gate.let_pass()
+    gate.open()
+    assert await asyncio.gather(*asked) == ["many a", "many b", "many x", "many c"]
+    assert gate.many[1:] == [
+        [(8, "a"), (8, "b")],
+        [(9, "x"), (8, "a"), (8, "b"), (8, "c")],
+    ]
+    assert len(gate.own) == QUIET
+    assert not is_apart(gate, 8)
+    await asyncio.gather(*tasks)
+
+
+async def test_who_is_held_and_has_no_company_goes_alone_at_once(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.held.update((8, 9))
+    asked = [gate.ask(8, "a"), gate.ask(9, "b")]
+    await gate.let_pass()
+    await gate.let_pass()
+    assert gate.own[QUIET:] == [(8, ["a"]), (9, ["b"])]
+    gate.open()
+    assert await asyncio.gather(*asked) == ["own a", "own b"]
+    # Who held them will soon be done.
+    assert not is_apart(gate, 8)
+    await asyncio.gather(*tasks)
+
+
+async def test_who_is_held_for_long_goes_alone_and_keeps_to_itself(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.held[8] = HELD_LOOKS + 1
+    asked = [gate.ask(8, "a")]
+    await gate.let_pass()
+    for number in range(HELD_LOOKS):
+        assert gate.own[QUIET:] == []
+        tasks.append(gate.ask(100 + number, "company"))
+        await gate.let_pass()
+    assert gate.own[QUIET:] == [(8, ["a"])]
+    assert [(8, "a") in sent for sent in gate.many] == [False, *HELD_LOOKS * [True], False]
+    gate.open()
+    assert await asyncio.gather(*asked) == ["own a"]
+    assert is_apart(gate, 8)
+    await asyncio.gather(*tasks)
+
+
+async def test_how_often_it_was_held_counts_from_when_it_was_decided(gate: Gate) -> None:
+    tasks = await gate.sending()
+    asked = [gate.ask(8, "0")]
+    await gate.let_pass()
+    for number in range(3):
+        # Held and decided in turn, more often together than it may be held in a row.
+        gate.held[8] = HELD_LOOKS - 1
+        for place in range(HELD_LOOKS):
+            if place == HELD_LOOKS - 1:
+                asked.append(gate.ask(8, str(number + 1)))
+            tasks.append(gate.ask(100 + HELD_LOOKS * number + place, "company"))
+            await gate.let_pass()
+    gate.open()
+    assert await asyncio.gather(*asked) == ["many 0", "many 1", "many 2", "many 3"]
+    assert len(gate.own) == QUIET
+    await asyncio.gather(*tasks)
+
+
+async def test_a_later_call_that_took_too_long_is_not_taken_for_held(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.held[8] = 1
+    asked = [gate.ask(8, "a")]
+    await gate.let_pass()
+    asked.append(gate.ask(9, "b"))
+    await gate.let_pass()
+    gate.error = TimedOut("canceling statement due to statement timeout")
+    tasks.append(gate.ask(10, "company"))
+    await gate.let_pass()
+    gate.error = None
+    assert sorted(gate.own[QUIET:]) == [(8, ["a"]), (9, ["b"])]
+    gate.open()
+    assert await asyncio.gather(*asked) == ["own a", "own b"]
+    await asyncio.gather(*tasks)
+
+
+async def test_many_who_come_at_once_to_an_idle_lane_go_together(gate: Gate) -> None:
+    asked = [gate.ask(number, "x") for number in range(QUIET + 1)]
+    await turn()
+    assert gate.own == []
+    assert gate.many == [[(number, "x") for number in range(QUIET + 1)]]
+    gate.open()
+    assert await asyncio.gather(*asked) == (QUIET + 1) * ["many x"]
