@@ -23,6 +23,8 @@ CREDIT = 1_000_000
 # What no run can spend.
 ENOUGH = 1_000_000 * CREDIT
 COMMAND_SECONDS = 60.0
+# An account with ten million rows is one statement.
+AUDIT_SECONDS = 1_200.0
 # Durable as ever. Checkpoints come by the clock and not by what one wrote, so that they do not
 # fall into one run of a round more than into another.
 _SETTINGS = {"max_wal_size": "16GB", "shared_buffers": "2GB"}
@@ -209,7 +211,11 @@ async def operations_of(books: Books, accounts: Sequence[UUID]) -> int:
 
 async def prove(books: Books, accounts: Sequence[UUID]) -> None:
     """Audit accounts; raise what is found."""
-    credits = Credits(books.database)
-    for each in accounts:
-        if findings := await credits.audit(each):
-            raise RuntimeError(f"the books of {each} are wrong: {findings[:5]}")
+    limits = PoolLimits(min_size=1, max_size=1, command_seconds=AUDIT_SECONDS)
+    patient = await Database.connect(books.app_url, limits)
+    try:
+        for each in accounts:
+            if findings := await Credits(patient).audit(each):
+                raise RuntimeError(f"the books of {each} are wrong: {findings[:5]}")
+    finally:
+        await patient.close()

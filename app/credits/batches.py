@@ -265,6 +265,12 @@ class Batches(Generic[Request, Answer]):
 
     def _go_on(self, line: Line[Request, Answer]) -> None:
         """Let a line that a shared lane has looked at wait again, go alone, or end."""
+        if line.is_decided and not line.waiting:
+            # As nearly always.
+            line.under_way = ()
+            self._apart.forget(line.account_id)
+            self._close(line)
+            return
         now = asyncio.get_running_loop().time()
         was_undecided = line.put_back(now + WAITING_SECONDS)
         may_ride = not was_undecided

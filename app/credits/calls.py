@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -120,21 +120,21 @@ class Calls:
         rows = await self._call(
             operation, row, function, p_account_ids=p_account_ids, p_requests=p_requests
         )
-        of_account: dict[int, list[_A]] = defaultdict(list)
         answers: list[_A | None] = [None] * len(p_requests)
+        of_account: dict[int, list[_A]] = {}
         for answer in rows:
-            if is_held(answer):
-                answers[answer.ordinal - 1] = answer
-            else:
-                of_account[p_account_ids[answer.ordinal - 1].int].append(answer)
+            answers[answer.ordinal - 1] = answer
+            if not is_held(answer):
+                of_account.setdefault(p_account_ids[answer.ordinal - 1].int, []).append(answer)
         # Who is held is not decided yet: it is asked again.
         _count_all(operation, itertools.chain(*of_account.values()))
         for decided in of_account.values():
             last = decided[-1]
             if last.balance is not None:
                 self._tell(last.version_before, last.balance, decided)
-            for answer in with_balance(decided):
-                answers[answer.ordinal - 1] = answer
+            if len(decided) > 1:
+                for answer in with_balance(decided):
+                    answers[answer.ordinal - 1] = answer
         return answers
 
     async def _move(

@@ -1,7 +1,6 @@
 """Who waits for what: the requests of each account, in the order in which they came."""
 
 import asyncio
-import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -71,11 +70,13 @@ class Line(Generic[Request, Answer]):
     def take(self, most: int, now: float) -> None:
         """Let those who have waited longest be under way."""
         taken: list[Asked[Request, Answer]] = []
-        while self.waiting and len(taken) < most:
-            asked = self.waiting.popleft()
-            self.count.waiting -= 1
+        waiting = self.waiting
+        before = len(waiting)
+        while waiting and len(taken) < most:
+            asked = waiting.popleft()
             if asked.is_due(now):
                 taken.append(asked)
+        self.count.waiting -= before - len(waiting)
         self.under_way = taken
         self.is_decided = self.is_held = False
 
@@ -175,19 +176,25 @@ def hand_out_many(
 ) -> None:
     """Give each request of several accounts its answer, but for those that were not decided."""
     _assert_as_many(sum(len(line.under_way) for line in lines), answers)
-    rest = iter(answers)
+    place = 0
     for line in lines:
+        first = answers[place]
         # One account's are decided together, or none of them.
-        decided = list(itertools.islice(rest, len(line.under_way)))
-        if decided[0] is not None and is_held(decided[0]):
+        if first is None:
+            place += len(line.under_way)
+        elif is_held(first):
+            place += len(line.under_way)
             line.is_held = True
             line.times_held += 1
-            continue
-        for each, answer in zip(line.under_way, decided, strict=True):
-            if answer is not None:
-                line.is_decided = True
-                line.times_held = 0
-                if not each.answer.done():
+        else:
+            line.is_decided = True
+            line.times_held = 0
+            for each in line.under_way:
+                answer = answers[place]
+                place += 1
+                if answer is None:
+                    line.is_decided = False
+                elif not each.answer.done():
                     each.answer.set_result(answer)
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 from app.core.database import TimedOut
 from app.credits.batches import HELD_LOOKS, QUIET
+from app.credits.lines import Asked, Count, Line, hand_out_many
 from tests.support.gate import Gate, account, turn
 
 
@@ -102,3 +103,17 @@ async def test_many_who_come_at_once_to_an_idle_lane_go_together(gate: Gate) -> 
     assert gate.many == [[(number, "x") for number in range(QUIET + 1)]]
     gate.open()
     assert await asyncio.gather(*asked) == (QUIET + 1) * ["many x"]
+
+
+async def test_who_has_some_answers_still_waits_for_the_others() -> None:
+    loop = asyncio.get_running_loop()
+    line: Line[str, str] = Line(account(1), Count())
+    asked = [Asked(request, loop.create_future(), loop.time() + 1) for request in "ab"]
+    for each in asked:
+        line.add(each)
+    line.take(2, loop.time())
+    hand_out_many([line], ["many a", None], lambda _: False)
+    assert await asked[0].answer == "many a"
+    assert not line.is_decided
+    assert line.put_back(loop.time() + 1)
+    assert list(line.waiting) == asked[1:]
