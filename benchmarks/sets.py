@@ -57,7 +57,7 @@ class Line:
             return await self._connection.fetch(statement, accounts[0], requests)
         statement = f"select * from credits.{function}_many($1, $2)"  # noqa: S608
         rows = await self._connection.fetch(statement, accounts, requests)
-        answers = {row["ordinal"]: row for row in rows}
+        answers = {row["ordinal"]: row for row in rows if row["outcome"] != "BUSY"}
         # What another line has locked at the moment goes alone, as the application sends it.
         for place, (account, request) in enumerate(zip(accounts, requests, strict=True), 1):
             if place not in answers:
@@ -124,7 +124,8 @@ class Sets:
         async def pairs(line: Line, part: Sequence[UUID]) -> int:
             return await line.pairs(self._random.sample(part, size))
 
-        steps = [partial(pairs, line, part) for line, part in zip(self._lines, parts, strict=False)]
+        lines = self._lines[:SHARED_LANES]
+        steps = [partial(pairs, line, part) for line, part in zip(lines, parts, strict=True)]
         return await repeat(self._books, steps, seconds)
 
     async def reserves(

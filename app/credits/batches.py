@@ -1,9 +1,9 @@
 """Requests that arrive while a call is on its way go together in the next.
 
-The way Postgres groups commits: nobody waits for company. What finds nothing under way is sent
-at once, alone; what comes meanwhile forms a set. The requests of an account stand in one line
-and are decided in the order in which they came, one call at a time. Two kinds of calls take
-from the lines:
+The way Postgres groups commits: nobody waits for company. What finds nothing under way is sent at
+once, alone or with what came in the same turn of the loop; what comes meanwhile forms a set. The
+requests of an account stand in one line and are decided in the order in which they came, one call
+at a time. Two kinds of calls take from the lines:
 
 * A call of one account: one lock, one commit and one push for up to 256 requests. It waits for
   the lock, and only its account waits with it. There is a bound to how many are under way.
@@ -237,7 +237,7 @@ class Batches(Generic[Request, Answer]):
     ) -> None:
         """Send the sets of several accounts and hand out what was decided of them.
 
-        What nobody could answer for all goes on alone, with the others that were not decided.
+        What nobody could answer for all is not decided; see `_go_on` for what becomes of that.
         """
         asked = [each for line in lines for each in line.under_way]
         accounts = [line.account_id for line in lines for _ in line.under_way]
@@ -272,21 +272,23 @@ class Batches(Generic[Request, Answer]):
             self._close(line)
             return
         now = asyncio.get_running_loop().time()
-        was_undecided = line.put_back(now + WAITING_SECONDS)
-        may_ride = not was_undecided
-        if was_undecided and line.is_held and line.times_held < HELD_LOOKS:
-            # Who holds it will soon be done; nobody keeps a lane busy with looking at it alone.
-            may_ride = line.lane is not None and bool(line.lane.ready)
-        elif was_undecided:
-            self._apart.add(line.account_id, now)
-        elif line.is_decided:
+        is_crowd = len(line.under_way) + len(line.waiting) > CROWD
+        is_soon_free = line.is_held and line.times_held < HELD_LOOKS
+        # Nobody keeps a lane busy with looking at it alone.
+        rides_on = is_soon_free and not is_crowd and _has_company(line)
+        was_undecided = line.put_back(None if rides_on else now + WAITING_SECONDS)
+        if line.is_decided:
             self._apart.forget(line.account_id)
+        elif was_undecided and not is_soon_free:
+            self._apart.add(line.account_id, now)
         if not line.waiting:
             self._close(line)
-        elif may_ride and line.lane is not None and not _is_crowd(line):
-            line.lane.ready.append(line)
-        else:
+        elif line.lane is None or is_crowd or (not rides_on and (was_undecided or line.is_held)):
             self._go_alone(line)
+        elif rides_on:
+            line.lane.ready.appendleft(line)
+        else:
+            line.lane.ready.append(line)
 
     def _leave(self, lane: Lane[Request, Answer], task: "asyncio.Task[None] | None") -> None:
         """Nobody sends for a shared lane any more, unless another task does by now."""
@@ -302,6 +304,12 @@ class Batches(Generic[Request, Answer]):
 
 def _is_crowd(line: Line[Request, Answer]) -> bool:
     return len(line.waiting) > CROWD
+
+
+def _has_company(line: Line[Request, Answer]) -> bool:
+    """Whether others are ready in its lane; who went alone meanwhile may still stand there."""
+    lane = line.lane
+    return lane is not None and any(each.lane is lane for each in lane.ready)
 
 
 def _task(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":

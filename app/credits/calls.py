@@ -114,8 +114,8 @@ class Calls:
     ) -> list[_A | None]:
         """Call a function of many accounts: an answer for each request that was plain.
 
-        The answers of one account all carry its balance after the last of them. Where somebody
-        holds the account they say BUSY.
+        The answers of one account all carry its balance after the last of them. A request whose
+        account somebody holds has one that says BUSY and nothing else.
         """
         rows = await self._call(
             operation, row, function, p_account_ids=p_account_ids, p_requests=p_requests
@@ -212,7 +212,7 @@ def _outcome(row: Answered | Moved) -> str:
 
 
 def is_held(answer: Answered) -> bool:
-    """Whether nothing was decided because somebody holds the account."""
+    """Whether an answer of many says that somebody holds the account: nothing was decided."""
     return answer.outcome == "BUSY"
 
 

@@ -80,11 +80,14 @@ class Line(Generic[Request, Answer]):
         self.under_way = taken
         self.is_decided = self.is_held = False
 
-    def put_back(self, too_late: float) -> bool:
-        """Let what was not answered wait anew, before all that came since; say if any was."""
+    def put_back(self, too_late: float | None = None) -> bool:
+        """Let what was not answered wait on, before all that came since; say if any was.
+
+        It waits anew if another time is given.
+        """
         left = [asked for asked in self.under_way if not asked.answer.done()]
         for asked in reversed(left):
-            asked.too_late = too_late
+            asked.too_late = asked.too_late if too_late is None else too_late
             self.waiting.appendleft(asked)
         self.count.waiting += len(left)
         self.under_way = ()

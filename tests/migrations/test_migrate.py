@@ -110,6 +110,26 @@ def _tables(dump: str) -> list[str]:
     )
 
 
+async def test_a_function_of_an_older_release_with_another_result_gives_way(empty: str) -> None:
+    await migrate(empty)
+    connection = await asyncpg.connect(empty)
+    try:
+        await connection.execute(
+            "drop function credits._lock_free(uuid[], integer);"
+            "create function credits._lock_free(p_account_ids uuid[], p_requests int)"
+            " returns uuid[] language sql as 'select p_account_ids';"
+            "update core.applied_functions set hash = '' where path = 'credits/_lock_free.sql';"
+            "update core.schema_version set version_num = '0006'"
+        )
+        assert await migrate(empty) == ["credits/_lock_free.sql"]
+        assert await connection.fetchval(
+            "select proretset or prorettype = 'record'::regtype from pg_proc"
+            " where oid = 'credits._lock_free'::regproc"
+        )
+    finally:
+        await connection.close()
+
+
 async def test_the_applications_login_is_made_with_its_rights_alone(
     empty: str, servers: Servers
 ) -> None:

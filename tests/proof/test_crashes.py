@@ -89,7 +89,7 @@ async def test_rounds_in_which_each_account_is_decided_alone_are_seen(
 ) -> None:
     rounds = Rounds(installation, SEED, works=WORKS, kinds=["connections reset"])
     ends = "    end if;\nend\n"
-    # Calls for many find that somebody holds each account: they decide nothing.
+    # Calls for many find no account that they may decide for.
     nobody = "    end if;\n    free := array[]::uuid[];\nend\n"
     async with _broken(installation, "credits/_lock_free.sql", ends, nobody):
         await rounds.play(1, "connections reset")

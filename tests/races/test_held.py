@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from app.core.database import TimedOut
-from app.credits.batches import HELD_LOOKS, QUIET
+from app.core.refusals import Refusal
+from app.credits import batches as module
+from app.credits.batches import CROWD, HELD_LOOKS, QUIET
 from app.credits.lines import Asked, Count, Line, hand_out_many
 from tests.support.gate import Gate, account, turn
 
@@ -19,15 +23,70 @@ async def test_who_is_held_rides_in_the_next_call_with_others(gate: Gate) -> Non
     await gate.let_pass()
     asked += [gate.ask(9, "x"), gate.ask(8, "c")]
     await gate.let_pass()
+    assert not is_apart(gate, 8)
     gate.open()
     assert await asyncio.gather(*asked) == ["many a", "many b", "many x", "many c"]
+    # It is the first of the next.
     assert gate.many[1:] == [
         [(8, "a"), (8, "b")],
-        [(9, "x"), (8, "a"), (8, "b"), (8, "c")],
+        [(8, "a"), (8, "b"), (8, "c"), (9, "x")],
     ]
     assert len(gate.own) == QUIET
-    assert not is_apart(gate, 8)
     await asyncio.gather(*tasks)
+
+
+async def test_who_rides_on_has_no_new_time_to_wait(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = await gate.sending()
+    monkeypatch.setattr(module, "WAITING_SECONDS", 0.05)
+    gate.held[8] = 1
+    late = gate.ask(8, "late")
+    await gate.let_pass()
+    monkeypatch.undo()
+    tasks.append(gate.ask(9, "company"))
+    await asyncio.sleep(0.06)
+    # It is found held, and goes on; by then it is too late.
+    await gate.let_pass()
+    with pytest.raises(Refusal) as refused:
+        await late
+    assert refused.value.code == "BUSY"
+    assert gate.many[2:] == [[(9, "company")]]
+    gate.open()
+    await asyncio.gather(*tasks)
+
+
+async def test_who_comes_after_one_who_was_held_and_left_does_not_look_alone(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.held[8] = 1
+    gone = gate.ask(8, "gone")
+    await gate.let_pass()
+    later = gate.ask(8, "later")
+    gone.cancel()
+    await turn()
+    await gate.let_pass()
+    assert gate.own[QUIET:] == [(8, ["later"])]
+    gate.open()
+    assert await later == "own later"
+    await asyncio.gather(*tasks)
+
+
+async def test_who_left_in_the_turn_in_which_it_asked_is_not_sent(gate: Gate) -> None:
+    gone = gate.ask(8, "gone")
+    await asyncio.sleep(0)
+    gone.cancel()
+    await turn()
+    assert (gate.own, gate.many) == ([], [])
+    assert gate.batches._lines == {}
+
+
+async def test_a_crowd_that_comes_at_once_to_an_idle_lane_goes_alone(gate: Gate) -> None:
+    asked = [gate.ask(8, str(number)) for number in range(CROWD + 1)]
+    await turn()
+    assert gate.many == []
+    assert gate.own == [(8, [str(number) for number in range(CROWD + 1)])]
+    gate.open()
+    assert await asyncio.gather(*asked) == [f"own {number}" for number in range(CROWD + 1)]
 
 
 async def test_who_is_held_and_has_no_company_goes_alone_at_once(gate: Gate) -> None:

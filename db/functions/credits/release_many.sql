@@ -2,10 +2,10 @@
 --
 -- Takes up to 256 requests; request i is of account i. An account is decided here if nobody
 -- holds it, nothing has come due or lapsed on it, it owes nothing, and each request is of a
--- pending reservation of its own. Then all accounts are written by one statement. Of any
--- other account nothing is written and no row is answered: send its requests to
--- credits.release, which decides them one by one. The last row of an account carries its
--- balance.
+-- pending reservation of its own. Then all accounts are written by one statement. Of any other
+-- account nothing is written. Where somebody holds it, its requests are answered BUSY and may
+-- be asked again; else no row is answered: send them to credits.release, which decides them one
+-- by one. The last row of an account that is decided carries its balance.
 --
 -- How rows are found and written: see credits._lock.
 --

@@ -1,11 +1,12 @@
 -- credits.reserve_many: set credits aside on several accounts, where nothing speaks against it.
 --
 -- Takes up to 256 requests; request i is of account i. An account is decided here if nobody
--- holds it, nothing has come due on it, and its requests are valid and new, under keys of
--- their own, and covered together by what is available: then each is granted, and all
--- accounts are written by one statement. Of any other account nothing is written and no row
--- is answered: send its requests to credits.reserve, which decides them one by one. The last
--- row of an account carries its balance.
+-- holds it, nothing has come due on it, and its requests are valid and new, under keys of their
+-- own, and covered together by what is available: then each is granted, and all accounts are
+-- written by one statement. Of any other account nothing is written. Where somebody holds it,
+-- its requests are answered BUSY and may be asked again; else no row is answered: send them to
+-- credits.reserve, which decides them one by one. The last row of an account that is decided
+-- carries its balance.
 --
 -- How rows are found and written: see credits._lock.
 --

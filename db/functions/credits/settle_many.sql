@@ -1,12 +1,13 @@
 -- credits.settle_many: charge what was used on several accounts, where nothing speaks against it.
 --
 -- Takes up to 256 requests; request i is of account i. An account is decided here if nobody
--- holds it, nothing has come due or lapsed on it, it owes nothing, each request is of a
--- pending reservation of its own and charges something and not more than was reserved, the
--- grant that is drawn first covers all of them and is not used up, and no threshold is
--- crossed. Then all accounts are written by one statement. Of any other account nothing is
--- written and no row is answered: send its requests to credits.settle, which decides them
--- one by one. The last row of an account carries its balance.
+-- holds it, nothing has come due or lapsed on it, it owes nothing, each request is of a pending
+-- reservation of its own and charges something and not more than was reserved, the grant that
+-- is drawn first covers all of them and is not used up, and no threshold is crossed. Then all
+-- accounts are written by one statement. Of any other account nothing is written. Where
+-- somebody holds it, its requests are answered BUSY and may be asked again; else no row is
+-- answered: send them to credits.settle, which decides them one by one. The last row of an
+-- account that is decided carries its balance.
 --
 -- How rows are found and written: see credits._lock.
 --

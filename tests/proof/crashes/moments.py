@@ -17,7 +17,8 @@ from tests.proof.crashes.installation import Installation
 from tests.proof.crashes.waits import NotSeen, seen
 from tests.support.processes import ApiProcess
 
-# So many calls at least are inside of Postgres, all of them let go at once, when it is hit.
+# So many calls at least are inside of Postgres, all of them let go at once, when it is hit. Most
+# requests are in the few that decide for many accounts.
 CROWD = 8
 # So many of them decide for many accounts, and have locked theirs.
 CROWD_FOR_MANY = 2

@@ -40,6 +40,7 @@ _KNOWN_BY = {
     "_take": "void_grant lapse catch_up",
     "_assert_read_committed": "ledger_guards",
     "_reserve_fingerprint": "reserve_replay reserve_sets",
+    "_lock_free": "reserve_many",
     "reserve_many": "reserve_many many_clock many_like_sets rows_read",
     "settle_many": "settle_many many_clock many_like_sets rows_read",
     "release_many": "release_many many_clock many_like_sets rows_read",
