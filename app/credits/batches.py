@@ -223,11 +223,11 @@ class Batches(Generic[Request, Answer]):
         try:
             while lane.ready:
                 for line in lane.take(SET_LIMIT, loop.time()):
-                    self._go_on(line)
+                    self._go_on(lane, line)
                 if lane.under_way:
                     await self._decide_many(send, lane.under_way)
                 for line in lane.under_way:
-                    self._go_on(line)
+                    self._go_on(lane, line)
                 lane.under_way = ()
         finally:
             self._leave(lane, task)
@@ -263,7 +263,7 @@ class Batches(Generic[Request, Answer]):
         except Exception as error:  # noqa: BLE001  # who asks alone is told
             log.warning("credits.shared_call_failed", accounts=len(lines), exc_info=error)
 
-    def _go_on(self, line: Line[Request, Answer]) -> None:
+    def _go_on(self, lane: Lane[Request, Answer], line: Line[Request, Answer]) -> None:
         """Let a line that a shared lane has looked at wait again, go alone, or end."""
         if line.is_decided and not line.waiting:
             # As nearly always.
@@ -272,10 +272,13 @@ class Batches(Generic[Request, Answer]):
             self._close(line)
             return
         now = asyncio.get_running_loop().time()
-        is_crowd = len(line.under_way) + len(line.waiting) > CROWD
         is_soon_free = line.is_held and line.times_held < HELD_LOOKS
-        # Nobody keeps a lane busy with looking at it alone.
-        rides_on = is_soon_free and not is_crowd and _has_company(line)
+        rides_on = (
+            is_soon_free
+            and len(line.under_way) + len(line.waiting) <= CROWD
+            # Nobody keeps a lane busy with looking at it alone. Who went alone may still be there.
+            and any(each.lane is lane for each in lane.ready)
+        )
         was_undecided = line.put_back(None if rides_on else now + WAITING_SECONDS)
         if line.is_decided:
             self._apart.forget(line.account_id)
@@ -283,12 +286,12 @@ class Batches(Generic[Request, Answer]):
             self._apart.add(line.account_id, now)
         if not line.waiting:
             self._close(line)
-        elif line.lane is None or is_crowd or (not rides_on and (was_undecided or line.is_held)):
-            self._go_alone(line)
         elif rides_on:
-            line.lane.ready.appendleft(line)
+            lane.ready.appendleft(line)
+        elif was_undecided or line.is_held or _is_crowd(line):
+            self._go_alone(line)
         else:
-            line.lane.ready.append(line)
+            lane.ready.append(line)
 
     def _leave(self, lane: Lane[Request, Answer], task: "asyncio.Task[None] | None") -> None:
         """Nobody sends for a shared lane any more, unless another task does by now."""
@@ -304,12 +307,6 @@ class Batches(Generic[Request, Answer]):
 
 def _is_crowd(line: Line[Request, Answer]) -> bool:
     return len(line.waiting) > CROWD
-
-
-def _has_company(line: Line[Request, Answer]) -> bool:
-    """Whether others are ready in its lane; who went alone meanwhile may still stand there."""
-    lane = line.lane
-    return lane is not None and any(each.lane is lane for each in lane.ready)
 
 
 def _task(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":

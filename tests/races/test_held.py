@@ -6,7 +6,6 @@ import pytest
 
 from app.core.database import TimedOut
 from app.core.refusals import Refusal
-from app.credits import batches as module
 from app.credits.batches import CROWD, HELD_LOOKS, QUIET
 from app.credits.lines import Asked, Count, Line, hand_out_many
 from tests.support.gate import Gate, account, turn
@@ -35,18 +34,15 @@ async def test_who_is_held_rides_in_the_next_call_with_others(gate: Gate) -> Non
     await asyncio.gather(*tasks)
 
 
-async def test_who_rides_on_has_no_new_time_to_wait(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_rides_on_has_no_new_time_to_wait(gate: Gate) -> None:
     tasks = await gate.sending()
-    monkeypatch.setattr(module, "WAITING_SECONDS", 0.05)
     gate.held[8] = 1
     late = gate.ask(8, "late")
     await gate.let_pass()
-    monkeypatch.undo()
     tasks.append(gate.ask(9, "company"))
-    await asyncio.sleep(0.06)
     # It is found held, and goes on; by then it is too late.
+    [under_way] = gate.batches._lines[account(8).int].under_way
+    under_way.too_late = 0
     await gate.let_pass()
     with pytest.raises(Refusal) as refused:
         await late
@@ -87,6 +83,32 @@ async def test_a_crowd_that_comes_at_once_to_an_idle_lane_goes_alone(gate: Gate)
     assert gate.own == [(8, [str(number) for number in range(CROWD + 1)])]
     gate.open()
     assert await asyncio.gather(*asked) == [f"own {number}" for number in range(CROWD + 1)]
+
+
+async def test_a_crowd_that_is_held_goes_alone_even_in_company(gate: Gate) -> None:
+    tasks = await gate.sending()
+    gate.held[8] = 1
+    names = [str(number) for number in range(CROWD + 1)]
+    crowd = [gate.ask(8, names[0])]
+    await gate.let_pass()
+    crowd += [gate.ask(8, name) for name in names[1:]]
+    tasks.append(gate.ask(9, "company"))
+    await gate.let_pass()
+    assert gate.own[QUIET:] == [(8, names)]
+    gate.open()
+    await asyncio.gather(*tasks, *crowd)
+
+
+async def test_who_was_answered_is_no_crowd(gate: Gate) -> None:
+    tasks = await gate.sending()
+    tasks += [gate.ask(8, str(number)) for number in range(CROWD)]
+    await gate.let_pass()
+    later = gate.ask(8, "later")
+    await gate.let_pass()
+    gate.open()
+    assert await later == "many later"
+    assert len(gate.own) == QUIET
+    await asyncio.gather(*tasks)
 
 
 async def test_who_is_held_and_has_no_company_goes_alone_at_once(gate: Gate) -> None:
