@@ -106,6 +106,14 @@ async def reserver(connection: Connection) -> Callable[[UUID], Awaitable[None]]:
     return reserve
 
 
+def each_of(
+    reserve: Callable[[UUID], Awaitable[None]], accounts: Sequence[UUID]
+) -> Callable[[], Awaitable[None]]:
+    """Return what reserves of one account after the other."""
+    left = iter(accounts)
+    return lambda: reserve(next(left))
+
+
 async def in_turn(
     variant: Callable[[], Awaitable[None]], control: Callable[[], Awaitable[None]], samples: int
 ) -> tuple[Wait, Wait]:

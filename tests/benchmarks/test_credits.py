@@ -54,6 +54,7 @@ async def test_a_large_database_and_a_small_one_are_made_and_asked() -> None:
     shown = await bench("large", "--quick")
     assert "'ledger_rows': 110, 'accounts': 11" in shown  # with the template's
     assert "| large, to small |" in shown
+    assert "| large-again, to small-again |" in shown
 
 
 async def test_audits_are_told_by_the_million_rows_with_their_control() -> None:
