@@ -15,7 +15,7 @@ from db.migrate import migrate
 from db.models import metadata
 from tests.conftest import Servers
 
-SCHEMAS = ("core", "identity", "credits", "usage", "events")
+SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events")
 
 
 def _dump(url: str, tmp_path: Path, *, tables_only: bool = False) -> str:
