@@ -267,7 +267,9 @@ grant usage on schema catalog to exchequer_app, exchequer_auditor;
 grant select on all tables in schema catalog to exchequer_app, exchequer_auditor;
 
 -- Prices and versions of plans are only ever added to, also by the owner: a trigger says so too.
-revoke update, delete, truncate on catalog.model_prices, catalog.plan_versions,
+-- (Who refers to a row locks it, which takes the right to update: it stays on those referred to.)
+revoke update on catalog.model_prices, catalog.plan_models from exchequer_owner;
+revoke delete, truncate on catalog.model_prices, catalog.plan_versions,
     catalog.plan_features, catalog.plan_quality_levels, catalog.plan_models
     from exchequer_owner;
 
