@@ -108,9 +108,7 @@ async def test_features_cost_what_is_fixed_and_plans_limit_them(snapshot: Catalo
     }
     # What a plan includes of another stands in it as its own.
     assert snapshot.plan_by_key["enterprise"].features == snapshot.plan_by_key["team"].features
-    open_to_all = {
-        each.feature for each in snapshot.plan_by_key["free"].features if each.any_model
-    }
+    open_to_all = {each.feature for each in snapshot.plan_by_key["free"].features if each.any_model}
     assert open_to_all == {"text_completion", "chat_completion"}
 
 
