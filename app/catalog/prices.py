@@ -44,7 +44,10 @@ class PriceList:
             raise NoPrice(f"{self._source} has no price for {name}")
         cached = entry.get("cache_read_input_token_cost", taken)
         return PriceTerms(
-            *(_nanodollars(name, cost) for cost in (taken, cached, given)), self._source
+            _nanodollars(name, taken),
+            _nanodollars(name, cached),
+            _nanodollars(name, given),
+            self._source,
         )
 
 

@@ -1,5 +1,7 @@
 """Plans: what each version of them opens, by feature, quality level and model."""
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
@@ -30,7 +32,7 @@ plans = Table(
     CheckConstraint(catalog_key(), name="key"),
     CheckConstraint("kind in ('recurring', 'one_time', 'add_on')", name="kind"),
     schema="catalog",
-    comment="What a project sells; what is in it stands with its versions, of which the last counts.",
+    comment="What a project sells; what is in it stands with its versions: the last counts.",
 )
 
 plan_versions = Table(
@@ -90,7 +92,7 @@ plan_versions = Table(
 _VERSION = ("project_id", "plan_key", "version")
 
 
-def _of_version(*columns: object) -> list[object]:
+def _of_version(*columns: Column[str]) -> list[Column[Any]]:
     return [
         identifier("project_id", primary_key=True),
         Column("plan_key", Text, primary_key=True),

@@ -135,6 +135,21 @@ async def test_another_price_is_the_next_version_and_the_older_stays(
     assert not (await catalog.read(project)).model_by_key["other"].is_priced
 
 
+@pytest.mark.parametrize("price", [PRICE._replace(input_nanodollars=-1), (1, None, 1, "a list")])
+async def test_a_price_is_whole_or_refused(
+    catalog: Catalog, project: UUID, admin: Connection, price: Any
+) -> None:
+    facts = {"field": "price", "reason": "must have three figures of at least 0"}
+    async with refused(admin, "VALIDATION_ERROR", facts):
+        await catalog.upsert_model(project, MODEL, price)
+    facts = {"field": "priceSource", "reason": "must have 1 to 200 characters"}
+    async with refused(admin, "VALIDATION_ERROR", facts):
+        await catalog.upsert_model(project, MODEL, PRICE._replace(source=""))
+    nameless: Any = (1, 1, 1, None)
+    async with refused(admin, "VALIDATION_ERROR", facts):
+        await catalog.upsert_model(project, MODEL, nameless)
+
+
 async def test_other_contents_are_the_next_version_of_a_plan(
     catalog: Catalog, project: UUID, admin: Connection
 ) -> None:
@@ -333,10 +348,10 @@ async def test_an_archived_plan_is_nobodys_default(
     ["model_prices", "plan_versions", "plan_features", "plan_quality_levels", "plan_models"],
 )
 @pytest.mark.parametrize("change", ["update {} set project_id = project_id", "delete from {}"])
+@pytest.mark.usefixtures("project")
 async def test_what_was_sold_and_charged_by_is_not_even_changed_by_a_superuser(
-    admin: Connection, project: UUID, table: str, change: str
+    admin: Connection, table: str, change: str
 ) -> None:
-    assert project
     before = await _stands(admin)
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"of {table} is refused"):
         await admin.execute(change.format(f"catalog.{table}"))

@@ -1,4 +1,4 @@
-"""What a process keeps of a catalog: how far behind it may be, and what it does without Postgres."""
+"""What a process keeps of a catalog: how far behind it may be, and what it does alone."""
 
 import asyncio
 from uuid import UUID, uuid4

@@ -84,7 +84,8 @@ begin
             updated_at = excluded.updated_at
         returning m.* into v_model;
     end if;
-    if p_price is not null and not (v_is_known and p_keep) and (
+    -- Of a row, `is not null` would ask whether no field is.
+    if p_price is distinct from null and not (v_is_known and p_keep) and (
         v_price.input_nanodollars, v_price.cached_input_nanodollars, v_price.output_nanodollars
     ) is distinct from (
         p_price.input_nanodollars, p_price.cached_input_nanodollars, p_price.output_nanodollars
@@ -144,7 +145,7 @@ begin
     if p_terms.replacement_key = p_terms.key then
         perform catalog._invalid('replacement', 'must be another model');
     end if;
-    if p_price is not null then
+    if p_price is distinct from null then
         if (least(p_price.input_nanodollars, p_price.cached_input_nanodollars,
                 p_price.output_nanodollars) >= 0
             and num_nulls(p_price.input_nanodollars, p_price.cached_input_nanodollars,

@@ -109,7 +109,7 @@ CREATE TABLE catalog.plans (
         REFERENCES identity.projects (id) ON DELETE RESTRICT
 );
 comment on table catalog.plans is
-    'What a project sells; what is in it stands with its versions, of which the last counts.';
+    'What a project sells; what is in it stands with its versions: the last counts.';
 
 CREATE TABLE catalog.quality_levels (
     project_id UUID NOT NULL,
