@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import db
+from app.catalog import Catalog
+from app.catalog.seeds import seed_catalog
 from app.core.database import Database
 from app.core.refusals import Refusal
 from app.credits import Credits
@@ -31,9 +33,9 @@ def _default_project() -> dict[str, Any]:
 
 
 async def seed(database: Database) -> UUID:
-    """Make the default project with its policy unless it exists; return its id.
+    """Make the default project with its policy and catalog unless they exist; return its id.
 
-    A policy that was changed since stays as it is.
+    What was changed since stays as it is.
     """
     identity, credits = Identity(database), Credits(database)
     data = _default_project()
@@ -45,8 +47,10 @@ async def seed(database: Database) -> UUID:
         existing: UUID = await database.value(
             "select id from identity.projects where slug = $1", data["slug"]
         )
+        await seed_catalog(Catalog(database), existing)
         return existing
     await credits.set_policy(made.id, **data["policy"])
+    await seed_catalog(Catalog(database), made.id)
     return made.id
 
 

@@ -5,7 +5,17 @@ by SQL functions alone (`db/functions`), and the role the application logs in
 with has no right to do otherwise.
 """
 
-from db.models import audits, core, credits, events, identity, usage
+from db.models import audits, catalog, core, credits, events, identity, plans, usage
 from db.models.base import metadata
 
-__all__ = ["audits", "core", "credits", "events", "identity", "metadata", "usage"]
+__all__ = [
+    "audits",
+    "catalog",
+    "core",
+    "credits",
+    "events",
+    "identity",
+    "metadata",
+    "plans",
+    "usage",
+]

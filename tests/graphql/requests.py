@@ -14,7 +14,7 @@ from tests.support.api import unique
 from tests.support.callers import Tenants
 
 Variables = dict[str, Any]
-_SCHEMAS = ["core", "identity", "credits", "usage", "events"]
+_SCHEMAS = ["core", "identity", "catalog", "credits", "usage", "events"]
 
 
 class Requests:

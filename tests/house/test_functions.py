@@ -16,11 +16,12 @@ from db.apply import FUNCTIONS
 from db.driver import Connection
 
 ROOT = Path(__file__).parents[2]
-SCHEMAS = ("core", "identity", "credits", "usage", "events")
+SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events")
 
 # Called by other functions and by triggers, never from outside.
 INTERNAL = {
     "core.refuse",
+    "catalog.refuse_change",
     "credits.refuse_ledger_change",
     "credits.settled_amounts",
     "events.emit",
@@ -162,10 +163,12 @@ async def test_methods_pass_the_arguments_of_their_functions(
 
 
 async def test_rows_name_the_columns_of_their_functions(functions: dict[str, Function]) -> None:
+    from app.catalog import edits
+    from app.catalog import rows as catalog_rows
     from app.core import audit, idempotency
     from app.identity import identity
 
-    places = (rows, audit, identity, idempotency)
+    places = (rows, audit, identity, idempotency, edits, catalog_rows)
     for call in _calls():
         if call.row is None:
             continue

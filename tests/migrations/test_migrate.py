@@ -15,7 +15,7 @@ from db.migrate import migrate
 from db.models import metadata
 from tests.conftest import Servers
 
-SCHEMAS = ("core", "identity", "credits", "usage", "events")
+SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events")
 
 
 def _dump(url: str, tmp_path: Path, *, tables_only: bool = False) -> str:
@@ -118,10 +118,16 @@ async def test_a_function_of_an_older_release_with_another_result_gives_way(empt
             "drop function credits._lock_free(uuid[], integer);"
             "create function credits._lock_free(p_account_ids uuid[], p_requests int)"
             " returns uuid[] language sql as 'select p_account_ids';"
-            "update core.applied_functions set hash = '' where path = 'credits/_lock_free.sql';"
+            # What later releases brought.
+            "drop schema catalog cascade;"
+            "update core.applied_functions set hash = ''"
+            " where path = 'credits/_lock_free.sql' or path like 'catalog/%';"
             "update core.schema_version set version_num = '0006'"
         )
-        assert await migrate(empty) == ["credits/_lock_free.sql"]
+        applied = await migrate(empty)
+        assert [path for path in applied if not path.startswith("catalog/")] == [
+            "credits/_lock_free.sql"
+        ]
         assert await connection.fetchval(
             "select proretset or prorettype = 'record'::regtype from pg_proc"
             " where oid = 'credits._lock_free'::regproc"

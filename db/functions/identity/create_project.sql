@@ -1,4 +1,4 @@
--- identity.create_project: a tenant with its credit policy.
+-- identity.create_project: a tenant with its credit policy and an empty catalog.
 --
 -- locks     nothing that exists
 -- refuses   KCONF (the slug is taken), XINPT
@@ -29,6 +29,7 @@ begin
         perform core.refuse('KCONF', '{"field": "slug"}');
     end if;
     perform credits.set_policy(v_project.id);
+    perform catalog._open(v_project.id);
     return query
         select v_project.id, v_project.slug, v_project.name, v_project.status,
             v_project.created_at;
