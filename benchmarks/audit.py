@@ -22,7 +22,7 @@ import uvloop
 from app.core.telemetry import configure_logging
 from app.credits import Credits
 from benchmarks import report
-from benchmarks.books import Books, account, copies, opened
+from benchmarks.books import Books, account, copies, opened, patient
 from benchmarks.figures import Figure, Round, kept, table, verdict
 from benchmarks.harness import RESULTS, keep, machine, process_seconds
 from benchmarks.sets import reserve_request, settle_request
@@ -67,7 +67,7 @@ async def measure(plan: Plan) -> tuple[list[Round], dict[str, Any]]:
         written = await sizes(books)
         loaded = {"load_seconds": round(time.monotonic() - began, 1), **written}
         print(loaded, flush=True)
-        first = await audited(books, credits, since_last=False)
+        first = await audited(books, since_last=False)
         print(told("full, the first", first), flush=True)
         rounds: list[Round] = []
         for number in range(plan.rounds):
@@ -81,7 +81,7 @@ async def measure(plan: Plan) -> tuple[list[Round], dict[str, Any]]:
                 ("nothing new", True),
                 ("full", False),
             ):
-                taken[name] = work = await audited(books, credits, since_last=since_last)
+                taken[name] = work = await audited(books, since_last=since_last)
                 print(told(name, work), flush=True)
             rounds.append(taken)
         return rounds, {"loaded": loaded, "first": asdict(first), "after": await sizes(books)}
@@ -98,20 +98,21 @@ async def spend(credits: Credits, account_id: UUID, rows: int) -> None:
         rows -= size
 
 
-async def audited(books: Books, credits: Credits, *, since_last: bool) -> Work:
+async def audited(books: Books, *, since_last: bool) -> Work:
     """Audit all accounts; raise what is found."""
     there = (await sizes(books))["ledger_rows"]
-    used, server = process_seconds(os.getpid()), books.cpu_seconds()
-    began = time.perf_counter()
-    async for page in credits.audit_pages(since_last=since_last):
-        if page.findings:
-            raise RuntimeError(f"the books are wrong: {page.findings[:5]}")
-    return Work(
-        there,
-        time.perf_counter() - began,
-        process_seconds(os.getpid()) - used,
-        books.cpu_seconds() - server,
-    )
+    async with patient(books) as credits:
+        used, server = process_seconds(os.getpid()), books.cpu_seconds()
+        began = time.perf_counter()
+        async for page in credits.audit_pages(since_last=since_last):
+            if page.findings:
+                raise RuntimeError(f"the books are wrong: {page.findings[:5]}")
+        return Work(
+            there,
+            time.perf_counter() - began,
+            process_seconds(os.getpid()) - used,
+            books.cpu_seconds() - server,
+        )
 
 
 async def sizes(books: Books) -> dict[str, int]:

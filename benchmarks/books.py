@@ -209,13 +209,20 @@ async def operations_of(books: Books, accounts: Sequence[UUID]) -> int:
     return count
 
 
+@asynccontextmanager
+async def patient(books: Books) -> AsyncIterator[Credits]:
+    """Lend what waits for a statement as long as an audit may take, on a connection of its own."""
+    limits = PoolLimits(min_size=1, max_size=1, command_seconds=AUDIT_SECONDS)
+    database = await Database.connect(books.app_url, limits)
+    try:
+        yield Credits(database)
+    finally:
+        await database.close()
+
+
 async def prove(books: Books, accounts: Sequence[UUID]) -> None:
     """Audit accounts; raise what is found."""
-    limits = PoolLimits(min_size=1, max_size=1, command_seconds=AUDIT_SECONDS)
-    patient = await Database.connect(books.app_url, limits)
-    try:
+    async with patient(books) as credits:
         for each in accounts:
-            if findings := await Credits(patient).audit(each):
+            if findings := await credits.audit(each):
                 raise RuntimeError(f"the books of {each} are wrong: {findings[:5]}")
-    finally:
-        await patient.close()
