@@ -328,6 +328,41 @@ async def test_what_is_not_there_is_refused_by_its_name(
         await catalog.upsert_plan(other, PLAN, OPENED, LEVELS)
 
 
+@pytest.mark.parametrize(
+    ("table", "most", "terms"),
+    [
+        ("features", 200, FEATURE._replace(key="another")),
+        ("quality_levels", 20, LEVEL._replace(key="another")),
+        ("models", 500, MODEL._replace(key="another")),
+        ("plans", 100, PLAN._replace(key="another")),
+    ],
+)
+async def test_a_catalog_has_an_end(
+    catalog: Catalog, project: UUID, admin: Connection, table: str, most: int, terms: Any
+) -> None:
+    columns = await admin.fetchval(
+        "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute"
+        " where attrelid = $1::text::regclass and attnum > 0 and attname <> 'key'",
+        f"catalog.{table}",
+    )
+    # One less than there may be.
+    await admin.execute(
+        f"insert into catalog.{table} (key, {columns})"  # noqa: S608  # names of our own schema
+        f" select 'k' || n, {columns} from catalog.{table} as t cross join"
+        f" generate_series(1, {most - 1} - (select count(*) from catalog.{table})) as n"
+        f" where t.key = (select min(key) from catalog.{table})"
+    )
+    await _edit(catalog, project, terms)
+    facts = {
+        "field": "key",
+        "reason": f"there are {most} of them already, and there may be no more",
+    }
+    async with refused(admin, "VALIDATION_ERROR", facts):
+        await _edit(catalog, project, terms._replace(key="one_more"))
+    # What is there may still be changed.
+    await _edit(catalog, project, terms._replace(name="Renamed"))
+
+
 async def test_a_kind_stays(catalog: Catalog, project: UUID, admin: Connection) -> None:
     async with refused(admin, "CONFLICT", {"field": "kind"}):
         await catalog.upsert_feature(project, FEATURE._replace(kind="boolean"))

@@ -58,3 +58,16 @@ begin
     end if;
 end
 $$;
+
+-- A catalog is read whole and kept by every process: each part of it has an end.
+create or replace function catalog._check_room(p_field text, p_count bigint, p_most int)
+returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p_count >= p_most then
+        perform catalog._invalid(p_field, format(
+            'there are %s of them already, and there may be no more', p_most));
+    end if;
+end
+$$;

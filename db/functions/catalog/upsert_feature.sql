@@ -47,6 +47,11 @@ begin
         -- What plans say of it would mean something else.
         perform core.refuse('KCONF', '{"field": "kind"}');
     end if;
+    if v_feature.key is null then
+        perform catalog._check_room('key', (
+            select count(*) from catalog.features as n where n.project_id = p_project_id
+        ), 200);
+    end if;
     if not v_replayed then
         insert into catalog.features as f (
             project_id, key, kind, name, description, category, icon, is_active,

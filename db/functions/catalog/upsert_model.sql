@@ -61,6 +61,11 @@ begin
             coalesce(p_terms.is_available, true), p_terms.deprecated_at,
             p_terms.replacement_key, coalesce(p_terms.rank, 0))
     );
+    if not v_is_known then
+        perform catalog._check_room('key', (
+            select count(*) from catalog.models as n where n.project_id = p_project_id
+        ), 500);
+    end if;
     if not v_replayed then
         insert into catalog.models as m (
             project_id, key, provider, provider_model_id, name, tier, capabilities,

@@ -61,6 +61,11 @@ begin
     v_replayed := v_is_same
         and (v_plan.name, v_plan.description, v_plan.rank)
             is not distinct from (p_terms.name, p_terms.description, p_terms.rank);
+    if v_plan.key is null then
+        perform catalog._check_room('key', (
+            select count(*) from catalog.plans as n where n.project_id = p_project_id
+        ), 100);
+    end if;
     if not v_replayed then
         insert into catalog.plans as p (
             project_id, key, kind, name, description, rank, created_at, updated_at

@@ -42,6 +42,11 @@ begin
         is not distinct from (p_terms.name, p_terms.rank, p_terms.multiplier_basis_points,
             coalesce(p_terms.is_active, true))
     );
+    if v_level.key is null then
+        perform catalog._check_room('key', (
+            select count(*) from catalog.quality_levels as n where n.project_id = p_project_id
+        ), 20);
+    end if;
     if not v_replayed then
         insert into catalog.quality_levels as q (
             project_id, key, name, rank, multiplier_basis_points, is_active,
