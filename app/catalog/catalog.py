@@ -94,7 +94,7 @@ class Catalog:
                 raise
             log.warning("catalog.not_rechecked", project_id=str(project_id), error=str(error))
             # Not asked again by every request meanwhile.
-            kept.fresh_until = self._now() + self._recheck_seconds
+            kept.fresh_until = min(self._now() + self._recheck_seconds, kept.usable_until)
             return kept.snapshot
 
     def _keep(self, project_id: UUID, snapshot: CatalogSnapshot, began: float) -> CatalogSnapshot:

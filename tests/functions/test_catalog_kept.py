@@ -100,11 +100,14 @@ async def test_without_postgres_the_younger_is_used_and_the_older_refused(
 ) -> None:
     first = await catalog.snapshot(project)
     catalog.is_gone = True
-    watch.seconds += 299
+    watch.seconds += 298.95
     assert await catalog.snapshot(project) is first
     # Nor does everybody knock meanwhile.
     assert (await catalog.snapshot(project), catalog.looks) == (first, 1)
+    # A look shortly before the end makes it no younger.
     watch.seconds += 1
+    assert await catalog.snapshot(project) is first
+    watch.seconds += 0.05
     with pytest.raises(Unavailable, match="gone"):
         await catalog.snapshot(project)
     catalog.is_gone = False

@@ -8,7 +8,7 @@
 -- refuses   NFOUN (no such project, plan, feature, level or model), KCONF (its kind is
 --           another), XINPT
 -- replays   the same terms again change nothing
--- ends in   catalog.archive_plan
+-- ends in   catalog.set_default_plan
 create or replace function catalog.upsert_plan(
     p_project_id uuid,
     p_terms catalog.plan_terms,
