@@ -42,10 +42,7 @@ begin
             'must be at most %s, with at most %s levels in all', c_most_features,
             c_most_levels));
     end if;
-    select f.feature_key, count(*) > 1 as is_twice,
-        least(min(f.limit_value), min(f.per_minute), min(f.per_hour), min(f.per_day),
-            min(f.per_customer_day)) < 0 as is_negative
-    into v_wrong
+    select f.feature_key, count(*) > 1 as is_twice into v_wrong
     from unnest(p_features) as f
     group by f.feature_key
     having count(*) > 1 or f.feature_key is null

@@ -117,6 +117,8 @@ as $$
         )) order by p.rank, p.key), '[]')
     from catalog.plans as p
     join catalog.plan_versions as v
-        on v.project_id = p.project_id and v.plan_key = p.key and v.version = catalog._current_version(p_project_id, p.key)
+        on v.project_id = p.project_id
+            and v.plan_key = p.key
+            and v.version = catalog._current_version(p_project_id, p.key)
     where p.project_id = p_project_id
 $$;
