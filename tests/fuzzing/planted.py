@@ -17,10 +17,11 @@ from app.main import create_app
 from app.server import Server, configured
 from app.settings import Settings
 from app.start import connect
+from tests.fuzzing.control import slowness
 
 _FEW = 25
 _MEBIBYTES = 8
-_SLOW_SECONDS = 0.060
+_SLOW_SECONDS = 0.100
 _INDEX = re.compile(rb"fuzz-(\d+)-\d+")
 
 
@@ -48,8 +49,8 @@ class Planted:
             await _refuse(send, 400, request_id)
             raise RuntimeError("planted")
         elif self._fault == "a slow refusal":
-            started = time.process_time()
-            while time.process_time() < started + _SLOW_SECONDS:
+            until = time.process_time() + _SLOW_SECONDS * slowness()
+            while time.process_time() < until:
                 pass
             await _refuse(send, 400, request_id)
         else:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from statistics import median
 
 from tests.fuzzing.kinds import script
 
@@ -14,7 +15,7 @@ _COSTLIEST = 5
 
 @dataclass(slots=True)
 class Cost:
-    """CPU seconds of the server for refusals of one kind, each measured alone."""
+    """CPU of the server for refusals of one kind, each alone, in `tests.fuzzing.control` s."""
 
     count: int = 0
     seconds: float = 0.0
@@ -52,6 +53,8 @@ class Report:
     # those that were not and had to be measured anew.
     bounded: int = 0
     again: int = 0
+    # Of the machine, each time it was looked at; 1 is the one that the limit was set on.
+    slowness: list[float] = field(default_factory=list)
     good: int = 0
     suspects: int = 0
     memory: dict[str, int] = field(default_factory=dict)
@@ -135,8 +138,14 @@ class Report:
             f" ({self.again} of them anew); {self.bounded} more are within the limit"
             " with all that was served meanwhile"
         )
+        slow = sorted(self.slowness) or [1.0]
+        counted_out = (
+            f"  the machine           x{slow[0]:.2f} to x{slow[-1]:.2f} as slow as the one that"
+            f" the limit was set on, x{median(slow):.2f} mostly: counted out of these costs"
+        )
         return [
             first,
+            counted_out,
             *(
                 f"    {kind:<22} {cost.worst * 1000:6.1f} ms, index {cost.worst_index};"
                 f" {cost.seconds / cost.count * 1000:.1f} ms on average of {cost.count}"

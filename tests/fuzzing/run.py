@@ -6,6 +6,7 @@ the server has used from a script's beginning to its end is a bound of its cost,
 what was served meanwhile. Where even that is within the limit, so is the cost. Any other is
 measured anew: alone, with the server at rest before and after, what it knows of documents
 forgotten, up to eight times; the least counts, for a collection of garbage falls on anybody.
+All are seconds of the machine the limit was set on, by a control that runs beside them.
 Some of each kind are always measured alone. One figure is a script's, divided by how many
 refusals it brought: what else the script asks for, a handshake for one, is in it.
 """
@@ -13,6 +14,7 @@ refusals it brought: what else the script asks for, a handshake for one, is in i
 import asyncio
 
 from tests.fuzzing import world
+from tests.fuzzing.control import slowness
 from tests.fuzzing.judge import Wrong
 from tests.fuzzing.kinds import ALONE, BLOCK, script
 from tests.fuzzing.play import Heard, Player
@@ -82,6 +84,7 @@ class _Fuzzer:
         # Of scripts that may have cost too much: the index, and what they cost at most.
         self._suspects: dict[int, float] = {}
         self._texts = 0
+        self._slowness = slowness()
 
     async def begin(self) -> None:
         await self._good()
@@ -114,6 +117,7 @@ class _Fuzzer:
 
     async def alone(self, indices: range) -> None:
         """Play scripts one at a time, and learn what each costs; then ask how the server is."""
+        self._beside()
         for index in indices:
             cost = await self._cost(index)
             self._look(f"index {index}", index)
@@ -131,7 +135,14 @@ class _Fuzzer:
         await self._quiet()
         if heard is None or not heard.refused:
             return None
-        return (self._server.cpu_seconds() - before) / heard.refused
+        return self._since(before) / heard.refused
+
+    def _since(self, before: float) -> float:
+        return (self._server.cpu_seconds() - before) / self._slowness
+
+    def _beside(self) -> None:
+        self._slowness = slowness()
+        self._report.slowness.append(self._slowness)
 
     async def weigh_suspects(self) -> None:
         """Measure anew what may have cost too much, until it has not or was tried enough."""
@@ -140,6 +151,7 @@ class _Fuzzer:
             if not left or not self._server.runs:
                 break
             await self._forget()
+            self._beside()
             for index in left:
                 cost = await self._cost(index, again=True)
                 self._look(f"index {index}, again", index)
@@ -189,7 +201,7 @@ class _Fuzzer:
             heard = await self._play(player, index)
             if heard is None or not heard.refused or not self._server.runs:
                 continue
-            used = (self._server.cpu_seconds() - before) / heard.refused
+            used = self._since(before) / heard.refused
             if used > CPU_SECONDS:
                 self._suspects[index] = used
             else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fuzzing import documents
+from tests.fuzzing import control, documents
 from tests.fuzzing.judge import CATALOGUE, Wrong, judge, judge_event, judge_message
 from tests.fuzzing.kinds import KINDS, script
 from tests.fuzzing.report import Report
@@ -132,6 +132,15 @@ def test_wrong_messages_and_events_are_found() -> None:
             judge_message(json.dumps(message).encode())
     with pytest.raises(Wrong):
         judge_event(b"event: next\ndata: " + json.dumps({"errors": [error]}).encode())
+
+
+def test_a_slow_machine_is_counted_out_and_a_fast_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for standard, told in ((1e-9, 1.0), (1e9, 1.0)):
+        monkeypatch.setattr(control, "_STANDARD_SECONDS", standard)
+        assert control.slowness() >= told
+        assert (control.slowness() == 1.0) is (standard > 1)
 
 
 def test_a_failure_says_how_to_play_it_again() -> None:
