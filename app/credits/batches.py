@@ -11,9 +11,9 @@ at a time. Two kinds of calls take from the lines:
   256 requests. It waits for no lock and decides only what is plain; the rest goes on alone.
 
 An account goes alone while little is under way, when it has a crowd waiting, and for a while
-after a shared call could not decide for it; else it rides in the shared lane of its id. Whom
-somebody held in a shared call rides in the next, if there is company, before it goes alone and
-waits. Who goes alone does so until nothing of it is waiting.
+after a shared call could not decide for it or it was short of credits; else it rides in the
+shared lane of its id. Whom somebody held in a shared call rides in the next, if there is
+company, before it goes alone and waits. Who goes alone does so until nothing of it is waiting.
 """
 
 import asyncio
@@ -74,15 +74,18 @@ class Batches(Generic[Request, Answer]):
         calls: asyncio.Semaphore,
         shared_lanes: int = SHARED_LANES,
         is_held: Callable[[Answer], bool] = lambda _: False,
+        is_short: Callable[[Answer], bool] = lambda _: False,
     ) -> None:
         """Take how to call; `calls` bounds calls of one account, which may wait for locks.
 
-        `is_held` tells of an answer of many whether somebody else held the account.
+        `is_held` tells of an answer of many whether somebody else held the account, `is_short`
+        of an answer of one whether the account has not the credits for it.
         """
         self._send = send
         self._send_many = send_many if shared_lanes else None
         self._calls = calls
         self._is_held = is_held
+        self._is_short = is_short
         # By the accounts' numbers, which are looked up faster than UUIDs.
         self._lines: dict[int, Line[Request, Answer]] = {}
         self._shared: list[Lane[Request, Answer]] = [Lane() for _ in range(shared_lanes)]
@@ -191,7 +194,10 @@ class Batches(Generic[Request, Answer]):
     async def _decide(self, account_id: UUID, asked: Sequence[Asked[Request, Answer]]) -> None:
         """Send a set and hand out what it answered."""
         try:
-            hand_out(asked, await self._send(account_id, [each.request for each in asked]))
+            answers = await self._send(account_id, [each.request for each in asked])
+            hand_out(asked, answers)
+            if self._is_short(answers[-1]):
+                self._apart.stay(account_id, asyncio.get_running_loop().time())
         except (Refusal, Unavailable) as error:
             # The account is not there, or locked, or Postgres is gone: that is all of theirs.
             fail(asked, error=error)

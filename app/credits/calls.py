@@ -216,6 +216,11 @@ def is_held(answer: Answered) -> bool:
     return answer.outcome == "BUSY"
 
 
+def is_short(answer: Answered) -> bool:
+    """Whether an answer says that the account has not the credits for it."""
+    return answer.outcome == "INSUFFICIENT_CREDITS"
+
+
 def with_balance(rows: Sequence[_B]) -> list[_B]:
     """Give every answer of an account the balance, which the last of them carries."""
     *others, last = rows

@@ -135,8 +135,9 @@ class Lane(Generic[Request, Answer]):
 class Apart:
     """Accounts of which something needs a second look, as a shared call found.
 
-    They keep to themselves for a while, which doubles each time it is found again: who has no
-    credits and goes on asking costs no call in vain before each refusal.
+    They keep to themselves for a while, which doubles each time it is found again. Who has no
+    credits keeps to itself from one refusal to the next: however often or seldom it asks, no call
+    is made in vain before each.
     """
 
     def __init__(self) -> None:
@@ -154,7 +155,14 @@ class Apart:
         if until + APART_SECONDS_AT_MOST < now:
             # That was another matter.
             seconds = 0.0
-        seconds = min(max(2 * seconds, APART_SECONDS), APART_SECONDS_AT_MOST)
+        self._keep(account_id, now, min(max(2 * seconds, APART_SECONDS), APART_SECONDS_AT_MOST))
+
+    def stay(self, account_id: UUID, now: float) -> None:
+        """Note that an account was found short of credits: it is until it gets some."""
+        self._until.pop(account_id.int, None)
+        self._keep(account_id, now, APART_SECONDS_AT_MOST)
+
+    def _keep(self, account_id: UUID, now: float, seconds: float) -> None:
         if len(self._until) >= APART_LIMIT:
             self._until.popitem(last=False)
         self._until[account_id.int] = (now + seconds, seconds)

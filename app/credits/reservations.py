@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.core.database import Database
 from app.credits.batches import SHARED_LANES, Batches
-from app.credits.calls import Calls, Listener, granted, is_held, with_balance
+from app.credits.calls import Calls, Listener, granted, is_held, is_short, with_balance
 from app.credits.rows import (
     Actor,
     Brought,
@@ -49,6 +49,7 @@ class Reservations(Calls):
             calls=self._calls,
             shared_lanes=shared_lanes,
             is_held=is_held,
+            is_short=is_short,
         )
         self._extending = Batches(_with_balance(self.extend_set), calls=self._calls)
         self._settling = Batches(

@@ -113,6 +113,16 @@ async def test_a_refusal_on_the_shared_way_is_its_own(
     assert figures(await accounts.balance(poor)) == (CREDIT, 0, 0)
 
 
+async def test_who_was_refused_asks_alone(watched: Watched, accounts: Accounts, race: Race) -> None:
+    slow, poor = [await accounts.open(1) for _ in range(2)]
+    with pytest.raises(Refusal, match="INSUFFICIENT_CREDITS"):
+        await reserve(watched, poor, "k", 5 * CREDIT)
+    async with behind(race, watched, slow):
+        with pytest.raises(Refusal, match="INSUFFICIENT_CREDITS"):
+            await reserve(watched, poor, "l", 5 * CREDIT)
+    assert watched.calls == []
+
+
 @pytest.mark.parametrize("bad", ["nul \x00", "half a pair \ud800"])
 async def test_what_postgres_has_no_character_for_fails_alone(
     bad: str, watched: Watched, accounts: Accounts, race: Race

@@ -228,6 +228,39 @@ def test_how_long_who_was_not_decided_keeps_to_itself() -> None:
     assert not apart.is_apart(poor, later + APART_SECONDS)
 
 
+async def test_who_is_short_of_credits_asks_alone_until_it_has_some(gate: Gate) -> None:
+    """However seldom it asks: not one shared call looks at it in vain."""
+    clock = asyncio.get_running_loop()
+    gate.open()
+    assert await gate.ask(9, "short") == "own short"
+    gate.shut()
+    tasks = await gate.sending()
+    short = gate.ask(9, "short")
+    await turn()
+    assert gate.own[-1] == (9, ["short"])
+    gate.open()
+    await asyncio.gather(*tasks, short)
+    apart, now = gate.batches._apart, clock.time()
+    assert apart.is_apart(account(9), now + APART_SECONDS_AT_MOST - 1)
+    assert not apart.is_apart(account(9), now + APART_SECONDS_AT_MOST)
+    assert not apart.is_apart(account(QUIET), now)
+    # What it has the credits for changes nothing, until a shared call has decided for it.
+    gate.shut()
+    tasks = await gate.sending()
+    rich = gate.ask(9, "rich")
+    await turn()
+    assert gate.own[-1] == (9, ["rich"])
+    gate.open()
+    await asyncio.gather(*tasks, rich)
+    apart.forget(account(9))
+    gate.shut()
+    tasks = await gate.sending()
+    rich = gate.ask(9, "rich")
+    gate.open()
+    assert await rich == "many rich"
+    await asyncio.gather(*tasks)
+
+
 def test_no_more_are_kept_apart_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "APART_LIMIT", 2)
     apart = Apart()

@@ -33,6 +33,7 @@ class Gate:
             calls=asyncio.Semaphore(calls),
             shared_lanes=shared_lanes,
             is_held=lambda answer: answer == "held",
+            is_short=lambda answer: answer == "own short",
         )
 
     async def _send(self, account_id: UUID, requests: Sequence[str]) -> list[str]:
