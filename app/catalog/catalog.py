@@ -5,9 +5,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from app.catalog.edits import (
+    ArchivedPlan,
+    Change,
     DefaultPlan,
     EditedFeature,
     EditedModel,
@@ -25,6 +28,8 @@ from app.catalog.rows import CatalogRow, CatalogSnapshot
 from app.core.database import Database, Unavailable
 from app.core.refusals import Refusal
 from app.core.telemetry import log
+
+_Edited = TypeVar("_Edited")
 
 _KEPT_PROJECTS = 1_000
 
@@ -122,31 +127,60 @@ class Catalog:
         )
         return version
 
+    async def changes(
+        self, project_id: UUID, *, before_version: int | None = None, limit: int = 100
+    ) -> list[Change]:
+        """Return who edited what, the newest first, from before a version on."""
+        rows = await self._database.fetch(
+            "select catalog_version, changed_at, subject, key, actor_kind, actor_id, actor_label,"
+            " before, after from catalog.changes where project_id = $1"
+            " and ($2::bigint is null or catalog_version < $2)"
+            " order by catalog_version desc limit $3",
+            project_id,
+            before_version,
+            limit,
+        )
+        return [Change(*row) for row in rows]
+
     # Functions. With `keep`, what is there stays as it is.
 
     async def upsert_feature(
-        self, project_id: UUID, terms: FeatureTerms, *, keep: bool = False
+        self,
+        project_id: UUID,
+        terms: FeatureTerms,
+        *,
+        keep: bool = False,
+        actor: Sequence[str] | None = None,
     ) -> EditedFeature:
         """Make or change a feature."""
-        return await self._database.call_one(
+        edited = await self._database.call_one(
             EditedFeature,
             "catalog.upsert_feature",
             p_project_id=project_id,
             p_terms=terms,
             p_keep=keep,
+            p_actor=actor,
         )
+        return self._edited(project_id, edited)
 
     async def upsert_quality_level(
-        self, project_id: UUID, terms: QualityTerms, *, keep: bool = False
+        self,
+        project_id: UUID,
+        terms: QualityTerms,
+        *,
+        keep: bool = False,
+        actor: Sequence[str] | None = None,
     ) -> EditedQualityLevel:
         """Make or change a quality level."""
-        return await self._database.call_one(
+        edited = await self._database.call_one(
             EditedQualityLevel,
             "catalog.upsert_quality_level",
             p_project_id=project_id,
             p_terms=terms,
             p_keep=keep,
+            p_actor=actor,
         )
+        return self._edited(project_id, edited)
 
     async def upsert_model(
         self,
@@ -155,16 +189,19 @@ class Catalog:
         price: PriceTerms | None = None,
         *,
         keep: bool = False,
+        actor: Sequence[str] | None = None,
     ) -> EditedModel:
         """Make or change a model; another price is its next version."""
-        return await self._database.call_one(
+        edited = await self._database.call_one(
             EditedModel,
             "catalog.upsert_model",
             p_project_id=project_id,
             p_terms=terms,
             p_price=price,
             p_keep=keep,
+            p_actor=actor,
         )
+        return self._edited(project_id, edited)
 
     async def upsert_plan(
         self,
@@ -174,9 +211,10 @@ class Catalog:
         levels: Sequence[PlanLevelTerms],
         *,
         keep: bool = False,
+        actor: Sequence[str] | None = None,
     ) -> EditedPlan:
         """Make or change a plan; other contents are its next version."""
-        return await self._database.call_one(
+        edited = await self._database.call_one(
             EditedPlan,
             "catalog.upsert_plan",
             p_project_id=project_id,
@@ -184,16 +222,49 @@ class Catalog:
             p_features=list(features),
             p_levels=list(levels),
             p_keep=keep,
+            p_actor=actor,
         )
+        return self._edited(project_id, edited)
 
     async def set_default_plan(
-        self, project_id: UUID, plan_key: str | None, *, keep: bool = False
+        self,
+        project_id: UUID,
+        plan_key: str | None,
+        *,
+        keep: bool = False,
+        actor: Sequence[str] | None = None,
     ) -> DefaultPlan:
         """Say which plan organizations have that chose none."""
-        return await self._database.call_one(
+        edited = await self._database.call_one(
             DefaultPlan,
             "catalog.set_default_plan",
             p_project_id=project_id,
             p_plan_key=plan_key,
             p_keep=keep,
+            p_actor=actor,
         )
+        return self._edited(project_id, edited)
+
+    async def archive_plan(
+        self,
+        project_id: UUID,
+        plan_key: str,
+        *,
+        is_archived: bool = True,
+        actor: Sequence[str] | None = None,
+    ) -> ArchivedPlan:
+        """Sell a plan no more, or again."""
+        edited = await self._database.call_one(
+            ArchivedPlan,
+            "catalog.archive_plan",
+            p_project_id=project_id,
+            p_plan_key=plan_key,
+            p_is_archived=is_archived,
+            p_actor=actor,
+        )
+        return self._edited(project_id, edited)
+
+    def _edited(self, project_id: UUID, answer: _Edited) -> _Edited:
+        # Whoever asks here next looks; other processes do within `recheck_seconds`.
+        self._kept.pop(project_id, None)
+        return answer

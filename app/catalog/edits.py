@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class FeatureTerms(NamedTuple):
@@ -152,6 +152,35 @@ class EditedPlan:
     rank: int
     version: int
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedPlan:
+    """A plan that is sold no more, or is again; `replayed` if it was so before."""
+
+    key: str
+    kind: str
+    name: str
+    description: str | None
+    rank: int
+    version: int
+    archived_at: datetime | None
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An edit, who made it, and the row before and after it."""
+
+    catalog_version: int
+    changed_at: datetime
+    subject: str
+    key: str | None
+    actor_kind: str | None
+    actor_id: str | None
+    actor_label: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class Model:
     is_available: bool
     deprecated_at: datetime | None
     replacement_key: str | None
+    rank: int
     price_version: int | None
     input_nanodollars: int | None
     cached_input_nanodollars: int | None

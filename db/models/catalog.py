@@ -13,7 +13,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from db.models.base import MICROCREDITS, identifier, instant, label, metadata
 
@@ -175,4 +175,24 @@ model_prices = Table(
     ),
     schema="catalog",
     comment="What a provider takes for a million tokens, since when; only ever added to.",
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    project_column(),
+    Column("catalog_version", BigInteger, primary_key=True, autoincrement=False),
+    instant("changed_at"),
+    Column("subject", Text, nullable=False),
+    label("key"),
+    label("actor_kind"),
+    label("actor_id"),
+    label("actor_label"),
+    Column("before", JSONB, nullable=True),
+    Column("after", JSONB, nullable=False),
+    CheckConstraint(
+        "subject in ('feature', 'quality_level', 'model', 'plan', 'default_plan')", name="subject"
+    ),
+    schema="catalog",
+    comment="Who edited the catalog, and what: one row for each of its versions, never changed.",
 )

@@ -1,7 +1,6 @@
 """Edits of a catalog: what is made, versions, and what is refused without a trace."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,72 +13,23 @@ from app.catalog.edits import (
     ModelTerms,
     PlanFeatureTerms,
     PlanLevelTerms,
-    PlanTerms,
-    PriceTerms,
     QualityTerms,
 )
-from app.core.database import Database
 from app.core.refusals import Refusal
 from db.driver import Connection
-from tests.support.accounts import CREDIT, Accounts
-
-FEATURE = FeatureTerms("summary", "ai", "Summary", base_estimate=CREDIT)
-LEVEL = QualityTerms("fast", "Fast", 0, 10_000)
-MODEL = ModelTerms("small", "openai", "small-1", "Small", "fast", ["text"], 1_000, 100)
-OTHER = MODEL._replace(key="other")
-PRICE = PriceTerms(1_000, 100, 4_000, "a list")
-PLAN = PlanTerms("basic", "recurring", "Basic", 0, 10 * CREDIT)
-OPENED = [PlanFeatureTerms("summary", per_minute=3)]
-LEVELS = [PlanLevelTerms("summary", "fast", ["small", "other"])]
-TABLES = (
-    "settings",
-    "features",
-    "quality_levels",
-    "models",
-    "model_prices",
-    "plans",
-    "plan_versions",
-    "plan_features",
-    "plan_quality_levels",
-    "plan_models",
+from tests.support.accounts import Accounts
+from tests.support.catalogs import (
+    FEATURE,
+    LEVEL,
+    LEVELS,
+    MODEL,
+    OPENED,
+    OTHER,
+    PLAN,
+    PRICE,
+    refused,
+    stands,
 )
-
-
-@pytest.fixture
-def catalog(database: Database) -> Catalog:
-    return Catalog(database)
-
-
-@pytest.fixture
-async def project(accounts: Accounts, catalog: Catalog) -> UUID:
-    project_id = await accounts.project()
-    await catalog.upsert_feature(project_id, FEATURE)
-    await catalog.upsert_quality_level(project_id, LEVEL)
-    await catalog.upsert_model(project_id, MODEL, PRICE)
-    await catalog.upsert_model(project_id, OTHER)
-    await catalog.upsert_plan(project_id, PLAN, OPENED, LEVELS)
-    return project_id
-
-
-async def _stands(admin: Connection) -> dict[str, list[str]]:
-    return {
-        table: [
-            row["written"]
-            for row in await admin.fetch(
-                f"select t::text as written from catalog.{table} as t order by 1"  # noqa: S608
-            )
-        ]
-        for table in TABLES
-    }
-
-
-@asynccontextmanager
-async def refused(admin: Connection, code: str, facts: dict[str, Any]) -> AsyncIterator[None]:
-    before = await _stands(admin)
-    with pytest.raises(Refusal) as refusal:
-        yield
-    assert (refusal.value.code, refusal.value.facts) == (code, facts)
-    assert await _stands(admin) == before
 
 
 async def test_each_edit_is_another_version_of_the_catalog_and_a_repeated_one_is_none(
@@ -363,6 +313,21 @@ async def test_a_catalog_has_an_end(
     await _edit(catalog, project, terms._replace(name="Renamed"))
 
 
+async def test_who_replaces_whom_ends_somewhere(
+    catalog: Catalog, project: UUID, admin: Connection
+) -> None:
+    newer = MODEL._replace(key="newer")
+    await catalog.upsert_model(project, newer)
+    await catalog.upsert_model(project, OTHER._replace(replacement_key="newer"))
+    await catalog.upsert_model(project, MODEL._replace(replacement_key="other"))
+    facts = {
+        "field": "replacement",
+        "reason": "must not lead back to this model by what replaces it",
+    }
+    async with refused(admin, "VALIDATION_ERROR", facts):
+        await catalog.upsert_model(project, newer._replace(replacement_key="small"))
+
+
 async def test_a_kind_stays(catalog: Catalog, project: UUID, admin: Connection) -> None:
     async with refused(admin, "CONFLICT", {"field": "kind"}):
         await catalog.upsert_feature(project, FEATURE._replace(kind="boolean"))
@@ -370,26 +335,25 @@ async def test_a_kind_stays(catalog: Catalog, project: UUID, admin: Connection) 
         await catalog.upsert_plan(project, PLAN._replace(kind="add_on"), OPENED, LEVELS)
 
 
-async def test_an_archived_plan_is_nobodys_default(
-    catalog: Catalog, project: UUID, admin: Connection
-) -> None:
-    await admin.execute("update catalog.plans set archived_at = now()")
-    async with refused(admin, "PLAN_INACTIVE", {"plan": "basic"}):
-        await catalog.set_default_plan(project, "basic")
-
-
 @pytest.mark.parametrize(
     "table",
-    ["model_prices", "plan_versions", "plan_features", "plan_quality_levels", "plan_models"],
+    [
+        "model_prices",
+        "plan_versions",
+        "plan_features",
+        "plan_quality_levels",
+        "plan_models",
+        "changes",
+    ],
 )
 @pytest.mark.parametrize("change", ["update {} set project_id = project_id", "delete from {}"])
 @pytest.mark.usefixtures("project")
 async def test_what_was_sold_and_charged_by_is_not_even_changed_by_a_superuser(
     admin: Connection, table: str, change: str
 ) -> None:
-    before = await _stands(admin)
+    before = await stands(admin)
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"of {table} is refused"):
         await admin.execute(change.format(f"catalog.{table}"))
     with pytest.raises(asyncpg.PostgresError, match=f"TRUNCATE of {table} is refused"):
         await admin.execute(f"truncate catalog.{table} cascade")
-    assert await _stands(admin) == before
+    assert await stands(admin) == before

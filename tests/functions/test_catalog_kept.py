@@ -65,11 +65,12 @@ async def project(accounts: Accounts) -> UUID:
 
 
 async def test_an_edit_is_seen_at_the_next_look_and_nothing_is_read_without_one(
-    catalog: Watched, project: UUID, watch: Watch
+    catalog: Watched, project: UUID, watch: Watch, database: Database
 ) -> None:
     first = await catalog.snapshot(project)
     assert (await catalog.snapshot(project), catalog.reads, catalog.looks) == (first, 1, 0)
-    await catalog.upsert_feature(project, FEATURE)
+    # As another process edits it.
+    await Catalog(database).upsert_feature(project, FEATURE)
     watch.seconds += 0.99
     assert await catalog.snapshot(project) is first
     watch.seconds += 0.01
@@ -79,6 +80,12 @@ async def test_an_edit_is_seen_at_the_next_look_and_nothing_is_read_without_one(
     # Looked at, and as it was.
     assert len((await catalog.snapshot(project)).features) == 1
     assert (catalog.reads, catalog.looks) == (2, 2)
+
+
+async def test_who_edits_reads_the_edit_at_once(catalog: Watched, project: UUID) -> None:
+    await catalog.snapshot(project)
+    await catalog.upsert_feature(project, FEATURE)
+    assert [each.key for each in (await catalog.snapshot(project)).features] == ["summary"]
 
 
 async def test_all_who_ask_at_once_wait_for_one_look_and_who_leaves_does_not_end_it(

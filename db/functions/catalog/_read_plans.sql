@@ -34,6 +34,7 @@ as $$
         'context_length', m.context_length, 'max_output_tokens', m.max_output_tokens,
         'credits_per_1k_tokens', m.credits_per_1k_tokens, 'is_available', m.is_available,
         'deprecated_at', m.deprecated_at, 'replacement_key', m.replacement_key,
+        'rank', m.rank,
         'price_version', p.version, 'input_nanodollars', p.input_nanodollars,
         'cached_input_nanodollars', p.cached_input_nanodollars,
         'output_nanodollars', p.output_nanodollars) order by m.rank, m.key), '[]')

@@ -1,4 +1,4 @@
--- catalog.refuse_change: prices and versions of plans are only ever added to.
+-- catalog.refuse_change: prices, versions of plans and notes of edits are only ever added to.
 --
 -- Calls were charged and customers have bought by them. The last wall behind the missing
 -- privileges: it also stops the owner of the tables.
@@ -50,4 +50,12 @@ for each row execute function catalog.refuse_change();
 
 create or replace trigger plan_models_no_truncate
 before truncate on catalog.plan_models
+for each statement execute function catalog.refuse_change();
+
+create or replace trigger changes_append_only
+before update or delete on catalog.changes
+for each row execute function catalog.refuse_change();
+
+create or replace trigger changes_no_truncate
+before truncate on catalog.changes
 for each statement execute function catalog.refuse_change();

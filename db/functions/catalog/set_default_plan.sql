@@ -7,7 +7,10 @@
 -- replays   the same plan again changes nothing
 -- ends in   itself
 create or replace function catalog.set_default_plan(
-    p_project_id uuid, p_plan_key text, p_keep boolean default false
+    p_project_id uuid,
+    p_plan_key text,
+    p_keep boolean default false,
+    p_actor credits.actor default null
 )
 returns table (default_plan_key text, replayed boolean)
 language plpgsql volatile security definer
@@ -41,7 +44,10 @@ begin
     update catalog.settings as s
     set default_plan_key = p_plan_key
     where s.project_id = p_project_id;
-    perform catalog._note_change(p_project_id);
+    perform catalog._note_change(
+        p_project_id, 'default_plan', null,
+        jsonb_build_object('default_plan_key', v_settings.default_plan_key),
+        jsonb_build_object('default_plan_key', p_plan_key), p_actor);
     return query select p_plan_key, false;
 end
 $$;

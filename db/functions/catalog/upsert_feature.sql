@@ -7,7 +7,8 @@
 create or replace function catalog.upsert_feature(
     p_project_id uuid,
     p_terms catalog.feature_terms,
-    p_keep boolean default false
+    p_keep boolean default false,
+    p_actor credits.actor default null
 )
 returns table (
     key text, kind text, name text, description text, category text, icon text,
@@ -19,6 +20,7 @@ as $$
 #variable_conflict use_column
 declare
     v_feature catalog.features;
+    v_before jsonb;
     v_replayed boolean;
 begin
     perform catalog._check_key(p_terms.key);
@@ -35,6 +37,7 @@ begin
     select f.* into v_feature
     from catalog.features as f
     where f.project_id = p_project_id and f.key = p_terms.key;
+    v_before := case when found then catalog._told(to_jsonb(v_feature)) end;
     v_replayed := found and (
         p_keep
         or (v_feature.kind, v_feature.name, v_feature.description, v_feature.category,
@@ -67,7 +70,9 @@ begin
             is_active = excluded.is_active, base_estimate = excluded.base_estimate,
             updated_at = excluded.updated_at
         returning f.* into v_feature;
-        perform catalog._note_change(p_project_id);
+        perform catalog._note_change(
+            p_project_id, 'feature', p_terms.key, v_before,
+            catalog._told(to_jsonb(v_feature)), p_actor);
     end if;
     return query
         select v_feature.key, v_feature.kind, v_feature.name, v_feature.description,

@@ -12,7 +12,8 @@ create or replace function catalog.upsert_model(
     p_project_id uuid,
     p_terms catalog.model_terms,
     p_price catalog.price_terms default null,
-    p_keep boolean default false
+    p_keep boolean default false,
+    p_actor credits.actor default null
 )
 returns table (
     key text, provider text, provider_model_id text, name text, tier text, capabilities text[],
@@ -28,17 +29,12 @@ declare
     v_model catalog.models;
     v_price catalog.model_prices;
     v_is_known boolean;
+    v_before jsonb;
     v_replayed boolean;
 begin
     perform catalog._check_model(p_terms, p_price);
     perform catalog._lock(p_project_id);
-    if p_terms.replacement_key is not null and not exists (
-        select from catalog.models as m
-        where m.project_id = p_project_id and m.key = p_terms.replacement_key
-    ) then
-        perform core.refuse('NFOUN', jsonb_build_object(
-            'kind', 'model', 'id', p_terms.replacement_key));
-    end if;
+    perform catalog._check_replacement(p_project_id, p_terms.key, p_terms.replacement_key);
     select m.* into v_model
     from catalog.models as m
     where m.project_id = p_project_id and m.key = p_terms.key;
@@ -48,6 +44,7 @@ begin
     where p.project_id = p_project_id and p.model_key = p_terms.key
     order by p.version desc
     limit 1;
+    v_before := case when v_is_known then catalog._model_told(v_model, v_price) end;
 
     v_replayed := v_is_known and (
         p_keep
@@ -107,7 +104,9 @@ begin
         v_replayed := false;
     end if;
     if not v_replayed then
-        perform catalog._note_change(p_project_id);
+        perform catalog._note_change(
+            p_project_id, 'model', p_terms.key, v_before,
+            catalog._model_told(v_model, v_price), p_actor);
     end if;
     return query
         select v_model.key, v_model.provider, v_model.provider_model_id, v_model.name,
@@ -118,6 +117,45 @@ begin
 end
 $$;
 grant execute on function catalog.upsert_model to exchequer_app;
+
+create or replace function catalog._model_told(
+    p_model catalog.models, p_price catalog.model_prices
+)
+returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+    select catalog._told(to_jsonb(p_model)) || jsonb_build_object(
+        'price_version', p_price.version, 'input_nanodollars', p_price.input_nanodollars,
+        'cached_input_nanodollars', p_price.cached_input_nanodollars,
+        'output_nanodollars', p_price.output_nanodollars, 'price_source', p_price.source)
+$$;
+
+-- Who replaces whom ends somewhere: callers are sent along it.
+create or replace function catalog._check_replacement(
+    p_project_id uuid, p_key text, p_replacement_key text
+)
+returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_next text := p_replacement_key;
+    v_found text;
+begin
+    while v_next is not null loop
+        if v_next = p_key then
+            perform catalog._invalid('replacement',
+                'must not lead back to this model by what replaces it');
+        end if;
+        select m.key, m.replacement_key into v_found, v_next
+        from catalog.models as m
+        where m.project_id = p_project_id and m.key = v_next;
+        if not found then
+            perform core.refuse('NFOUN', jsonb_build_object(
+                'kind', 'model', 'id', p_replacement_key));
+        end if;
+    end loop;
+end
+$$;
 
 -- What can be told of a model without looking at others.
 create or replace function catalog._check_model(

@@ -6,7 +6,7 @@
 --
 -- locks     the catalog's settings
 -- refuses   NFOUN (no such project, plan, feature, level or model), KCONF (its kind is
---           another), XINPT
+--           another), PNACT (it is archived), XINPT
 -- replays   the same terms again change nothing
 -- ends in   catalog.set_default_plan
 create or replace function catalog.upsert_plan(
@@ -14,7 +14,8 @@ create or replace function catalog.upsert_plan(
     p_terms catalog.plan_terms,
     p_features catalog.plan_feature_terms[],
     p_levels catalog.plan_level_terms[],
-    p_keep boolean default false
+    p_keep boolean default false,
+    p_actor credits.actor default null
 )
 returns table (
     key text, kind text, name text, description text, rank int, version int, replayed boolean
@@ -28,6 +29,7 @@ declare
     v_includes int;
     v_version int;
     v_is_same boolean := false;
+    v_before jsonb;
     v_replayed boolean;
 begin
     perform catalog._check_plan(p_terms, p_features, p_levels);
@@ -52,6 +54,10 @@ begin
                     v_version, true;
             return;
         end if;
+        if v_plan.archived_at is not null then
+            perform core.refuse('PNACT', jsonb_build_object('plan', p_terms.key));
+        end if;
+        v_before := catalog._plan_told(v_plan, v_version);
         if v_plan.kind <> p_terms.kind then
             perform core.refuse('KCONF', '{"field": "kind"}');
         end if;
@@ -82,7 +88,9 @@ begin
             perform catalog._add_version(
                 p_project_id, v_version, p_terms, v_includes, p_features, p_levels);
         end if;
-        perform catalog._note_change(p_project_id);
+        perform catalog._note_change(
+            p_project_id, 'plan', p_terms.key, v_before,
+            catalog._plan_told(v_plan, v_version), p_actor);
     end if;
     return query
         select v_plan.key, v_plan.kind, v_plan.name, v_plan.description, v_plan.rank,
@@ -90,3 +98,11 @@ begin
 end
 $$;
 grant execute on function catalog.upsert_plan to exchequer_app;
+
+-- A version never changes: its number tells all that is in it.
+create or replace function catalog._plan_told(p_plan catalog.plans, p_version int)
+returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+    select catalog._told(to_jsonb(p_plan)) || jsonb_build_object('version', p_version)
+$$;

@@ -7,7 +7,8 @@
 create or replace function catalog.upsert_quality_level(
     p_project_id uuid,
     p_terms catalog.quality_terms,
-    p_keep boolean default false
+    p_keep boolean default false,
+    p_actor credits.actor default null
 )
 returns table (
     key text, name text, rank int, multiplier_basis_points int, is_active boolean,
@@ -19,6 +20,7 @@ as $$
 #variable_conflict use_column
 declare
     v_level catalog.quality_levels;
+    v_before jsonb;
     v_replayed boolean;
 begin
     perform catalog._check_key(p_terms.key);
@@ -36,6 +38,7 @@ begin
     select q.* into v_level
     from catalog.quality_levels as q
     where q.project_id = p_project_id and q.key = p_terms.key;
+    v_before := case when found then catalog._told(to_jsonb(v_level)) end;
     v_replayed := found and (
         p_keep
         or (v_level.name, v_level.rank, v_level.multiplier_basis_points, v_level.is_active)
@@ -61,7 +64,9 @@ begin
             multiplier_basis_points = excluded.multiplier_basis_points,
             is_active = excluded.is_active, updated_at = excluded.updated_at
         returning q.* into v_level;
-        perform catalog._note_change(p_project_id);
+        perform catalog._note_change(
+            p_project_id, 'quality_level', p_terms.key, v_before,
+            catalog._told(to_jsonb(v_level)), p_actor);
     end if;
     return query
         select v_level.key, v_level.name, v_level.rank, v_level.multiplier_basis_points,

@@ -263,14 +263,36 @@ CREATE INDEX plan_models_project_id_model_key_idx ON catalog.plan_models (projec
 comment on table catalog.plan_models is
     'A model that answers at a level, in the order in which they are tried.';
 
+CREATE TABLE catalog.changes (
+    project_id UUID NOT NULL,
+    catalog_version BIGINT NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    subject TEXT NOT NULL,
+    key TEXT,
+    actor_kind TEXT,
+    actor_id TEXT,
+    actor_label TEXT,
+    before JSONB,
+    after JSONB NOT NULL,
+    CONSTRAINT changes_pkey PRIMARY KEY (project_id, catalog_version),
+    CONSTRAINT changes_subject_check CHECK (subject in ('feature', 'quality_level', 'model', 'plan', 'default_plan')),
+    CONSTRAINT changes_project_id_fkey
+        FOREIGN KEY(project_id)
+        REFERENCES identity.projects (id) ON DELETE RESTRICT
+);
+comment on table catalog.changes is
+    'Who edited the catalog, and what: one row for each of its versions, never changed.';
+
 grant usage on schema catalog to exchequer_app, exchequer_auditor;
 grant select on all tables in schema catalog to exchequer_app, exchequer_auditor;
 
--- Prices and versions of plans are only ever added to, also by the owner: a trigger says so too.
+-- Prices, versions of plans and notes of edits are only ever added to, also by the owner: a
+-- trigger says so too.
 -- (Who refers to a row locks it, which takes the right to update: it stays on those referred to.)
-revoke update on catalog.model_prices, catalog.plan_models from exchequer_owner;
+revoke update on catalog.model_prices, catalog.plan_models, catalog.changes
+    from exchequer_owner;
 revoke delete, truncate on catalog.model_prices, catalog.plan_versions,
-    catalog.plan_features, catalog.plan_quality_levels, catalog.plan_models
+    catalog.changes, catalog.plan_features, catalog.plan_quality_levels, catalog.plan_models
     from exchequer_owner;
 
 -- Projects that exist have a catalog too: an empty one, until it is seeded or edited.
