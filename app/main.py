@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from app.catalog import Catalog
 from app.core.bus import Bus
 from app.core.database import Database, PoolLimits
 from app.core.drain import Drain
@@ -117,6 +118,11 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         shown_credits=ShownCredits(database),
         identity=identity,
         origins=origins,
+        catalog=Catalog(
+            database,
+            recheck_seconds=settings.catalog_recheck_seconds,
+            max_age_seconds=settings.catalog_max_age_seconds,
+        ),
         idempotency=Idempotency(database, secret_of(settings)),
         feed=feed,
         rights_recheck_seconds=settings.rights_recheck_seconds,

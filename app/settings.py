@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     origins_seconds: float = Field(
         10, gt=0, le=600, description="How often the allowed origins of projects are read."
     )
+    catalog_recheck_seconds: float = Field(
+        1, ge=0, le=60, description="How long a project's catalog is used before it is looked at."
+    )
+    catalog_max_age_seconds: float = Field(
+        300, ge=0, le=86_400, description="How long it is used while Postgres does not answer."
+    )
     rights_recheck_seconds: float = Field(
         30, gt=0, le=3600, description="How often an open subscription's right is checked."
     )

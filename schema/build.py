@@ -3,6 +3,8 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from schema.catalog.mutations import CatalogMutations
+from schema.catalog.queries import CatalogQueries
 from schema.credits.mutations import CreditMutations
 from schema.credits.queries import CreditQueries
 from schema.credits.subscriptions import CreditSubscriptions
@@ -12,12 +14,12 @@ from schema.scalars import SCALARS
 
 
 @strawberry.type(description="What can be asked.")
-class Query(CreditQueries, IdentityQueries):
+class Query(CatalogQueries, CreditQueries, IdentityQueries):
     """The queries of all domains."""
 
 
 @strawberry.type(description="What can be done. Each answers its result or a refusal.")
-class Mutation(CreditMutations, IdentityMutations):
+class Mutation(CatalogMutations, CreditMutations, IdentityMutations):
     """The mutations of all domains."""
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from aiodataloader import DataLoader
 from strawberry.types import Info
 
+from app.catalog import Catalog
 from app.core.idempotency import Idempotency
 from app.core.refusals import Refusal
 from app.credits import Actor, Balance, Credits
@@ -28,6 +29,7 @@ class Services:
     shown_credits: ShownCredits
     identity: Identity
     origins: Origins
+    catalog: Catalog
     idempotency: Idempotency
     feed: Feed
     rights_recheck_seconds: float = 30.0

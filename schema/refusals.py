@@ -69,6 +69,13 @@ class NotFound(RefusalInterface):
     id: strawberry.ID = strawberry.field(description="By which id.")
 
 
+@strawberry.type(description="The plan is sold no more.")
+class PlanInactive(RefusalInterface):
+    """PLAN_INACTIVE."""
+
+    plan: str = strawberry.field(description="The plan.")
+
+
 @strawberry.type(description="Something with that name exists already.")
 class Conflict(RefusalInterface):
     """CONFLICT."""

@@ -1,7 +1,8 @@
 """Scalars of the contract.
 
 `Credits` is a decimal string in credits, exact to the millionth. A JSON number would
-pass through binary floats somewhere on its way, so none is taken.
+pass through binary floats somewhere on its way, so none is taken. So is `Dollars`, exact to
+the billionth: what a token costs is less than a millionth.
 """
 
 import re
@@ -19,7 +20,11 @@ _LARGEST = 10**18
 _FORM = re.compile(r"(-?)([0-9]{1,13})(?:\.([0-9]{1,6}))?", re.ASCII)
 _LARGEST_SAFE = 2**53
 
+_DOLLAR = 1_000_000_000
+_DOLLARS = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", re.ASCII)
+
 Credits = NewType("Credits", int)
+Dollars = NewType("Dollars", int)
 Version = NewType("Version", int)
 
 
@@ -55,6 +60,23 @@ def _read_credits_literal(node: ValueNode, _variables: Any = None) -> int:
 def _bad(reason: str) -> GraphQLError:
     refusal = invalid("Credits", reason)
     return GraphQLError(f"Credits {reason}.", extensions={"code": refusal.code, **refusal.facts})
+
+
+def show_dollars(nanodollars: int) -> str:
+    """Return nanodollars as a decimal string in dollars, without trailing zeros."""
+    whole, part = divmod(nanodollars, _DOLLAR)
+    return str(whole) + (f".{part:09d}".rstrip("0") if part else "")
+
+
+def read_dollars(value: object) -> int:
+    """Return a decimal string in dollars as nanodollars."""
+    matched = _DOLLARS.fullmatch(value) if isinstance(value, str) else None
+    if matched is None:
+        reason = 'must be a decimal string with at most 9 places, such as "0.15"'
+        refusal = invalid("Dollars", reason)
+        raise GraphQLError(f"Dollars {reason}.", extensions={"code": refusal.code, **refusal.facts})
+    whole, part = matched.groups()
+    return int(whole) * _DOLLAR + int((part or "").ljust(9, "0"))
 
 
 def read_version(value: object) -> int:
@@ -98,6 +120,13 @@ SCALARS: dict[object, ScalarDefinition] = {
         serialize=show_credits,
         parse_value=read_credits,
         parse_literal=_read_credits_literal,
+    ),
+    Dollars: strawberry.scalar(
+        name="Dollars",
+        description="An amount of US dollars as a decimal string, exact to the billionth:"
+        ' `"0.15"`.',
+        serialize=show_dollars,
+        parse_value=read_dollars,
     ),
     Version: strawberry.scalar(
         name="Version",

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+# What a value was that was not there.
+NEW = object()
+
 
 class FeatureTerms(NamedTuple):
     """A feature as it is to be."""
@@ -181,6 +184,15 @@ class Change:
     actor_label: str | None
     before: dict[str, Any] | None
     after: dict[str, Any]
+
+    def fields(self) -> list[tuple[str, object, object]]:
+        """Return each value that became another, by name: what it was or `NEW`, and is."""
+        before = self.before or {}
+        return [
+            (name, before.get(name, NEW), value)
+            for name, value in sorted(self.after.items())
+            if name not in before or before[name] != value
+        ]
 
 
 @dataclass(frozen=True, slots=True)

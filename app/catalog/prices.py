@@ -7,6 +7,7 @@ dollars for a token and become whole nanodollars for a million: exactly, or they
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.catalog.edits import PriceTerms
 
 _PACKAGE = "litellm"
 _FILE = "model_prices_and_context_window_backup.json"
+_FIGURES = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
 _NANODOLLARS_PER_MILLION = 1_000_000_000 * 1_000_000
 
 
@@ -29,20 +31,25 @@ class PriceList:
         self._source = source
 
     @classmethod
+    @cache
     def bundled(cls) -> "PriceList":
-        """Read the list that is installed."""
+        """Read the list that is installed; once, and of it only what prices are made of."""
         distribution = metadata.distribution(_PACKAGE)
         [file] = [each for each in distribution.files or () if each.name == _FILE]
         entries = json.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
-        return cls(entries, f"{_PACKAGE} {distribution.version}")
+        figures = {
+            name: {figure: entry[figure] for figure in _FIGURES if figure in entry}
+            for name, entry in entries.items()
+        }
+        return cls(figures, f"{_PACKAGE} {distribution.version}")
 
     def price(self, name: str) -> PriceTerms:
         """Return what an entry of the list costs; raises `NoPrice`."""
         entry = self._entries.get(name, {})
-        taken, given = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+        taken, given, cached = (entry.get(figure) for figure in _FIGURES)
         if taken is None or given is None:
             raise NoPrice(f"{self._source} has no price for {name}")
-        cached = entry.get("cache_read_input_token_cost", taken)
+        cached = taken if cached is None else cached
         return PriceTerms(
             _nanodollars(name, taken),
             _nanodollars(name, cached),

@@ -2,8 +2,9 @@
 
 Reserve, extend, settle, release and deduct: administrators and project keys; what a
 person spends, a flow spends for them. Giving credits and taking them, and settings:
-administrators, or a project key with the scope `credits:grant`. Organization keys read,
-and only their own organization.
+administrators, or a project key with the scope `credits:grant`. What the project sells:
+administrators, or a project key with the scope `catalog:write`. Organization keys read, and
+only their own organization and what their project sells.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ _ANYONE_KNOWN = frozenset({ViewerKind.ADMIN, ViewerKind.PROJECT_KEY, ViewerKind.
 
 SCOPE_GRANT = "credits:grant"
 SCOPE_KEYS = "keys:write"
+SCOPE_CATALOG = "catalog:write"
 SCOPE_DOCUMENTS = "documents:any"
-SCOPES = frozenset({SCOPE_GRANT, SCOPE_KEYS, SCOPE_DOCUMENTS})
+SCOPES = frozenset({SCOPE_GRANT, SCOPE_KEYS, SCOPE_CATALOG, SCOPE_DOCUMENTS})
 
 
 class Operation(StrEnum):
@@ -34,6 +36,8 @@ class Operation(StrEnum):
     CREATE_PROJECT_KEY = "project_key.create"
     CREATE_ORGANIZATION_KEY = "organization_key.create"
     REVOKE_KEY = "key.revoke"
+    READ_CATALOG = "catalog.read"
+    EDIT_CATALOG = "catalog.edit"
     READ_CREDITS = "credits.read"
     RESERVE = "credits.reserve"
     EXTEND = "credits.extend"
@@ -65,6 +69,8 @@ RIGHTS: dict[Operation, Right] = {
     Operation.CREATE_PROJECT_KEY: Right(_ADMIN),
     Operation.CREATE_ORGANIZATION_KEY: Right(_BACK_ENDS, SCOPE_KEYS),
     Operation.REVOKE_KEY: Right(_BACK_ENDS, SCOPE_KEYS),
+    Operation.READ_CATALOG: Right(_ANYONE_KNOWN),
+    Operation.EDIT_CATALOG: Right(_BACK_ENDS, SCOPE_CATALOG),
     Operation.READ_CREDITS: Right(_ANYONE_KNOWN),
     Operation.RESERVE: Right(_BACK_ENDS),
     Operation.EXTEND: Right(_BACK_ENDS),

@@ -49,7 +49,8 @@ class CreateProjectKeyInput:
     idempotency_key: str = strawberry.field(description="Names this request for 24 hours.")
     scopes: list[str] = strawberry.field(
         default_factory=list,
-        description="`credits:grant` to give and take credits, `keys:write` to make keys.",
+        description="`credits:grant` to give and take credits, `keys:write` to make keys,"
+        " `catalog:write` to edit what the project sells.",
     )
     expires_at: datetime | None = strawberry.field(
         default=None, description="When it ends; never if left out."

@@ -45,6 +45,7 @@ _NAMES = sorted({*SCHEMA.type_map, *SCHEMA.query_type.fields} if SCHEMA.query_ty
 _RIGHT: dict[str, Callable[[Random], Any]] = {
     "ID": lambda rng: rng.choice(world.IDS),
     "Credits": lambda rng: rng.choice(values.CREDITS),
+    "Dollars": lambda rng: rng.choice(values.CREDITS),
     "Int": lambda rng: rng.choice(values.INTS),
     "Version": lambda rng: rng.choice(values.INTS),
     "Float": lambda rng: rng.choice(values.INTS),
@@ -84,6 +85,8 @@ def variables(rng: Random, operation: str) -> dict[str, Any]:
     given = {name: near(rng, type_) for name, type_ in VARIABLES[operation].items()}
     if "organizationId" in given and rng.random() < 0.7:
         given["organizationId"] = world.ORGANIZATION
+    if "projectId" in given and rng.random() < 0.7:
+        given["projectId"] = world.PROJECT
     if isinstance(inner := given.get("input"), dict) and rng.random() < 0.7:
         for each in ("organizationId", "projectId"):
             if each in inner:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from app.catalog import Catalog
 from app.core.database import Database, PoolLimits, prepare_connection
 from app.credits import Credits
 from app.identity import Identity
@@ -20,6 +21,7 @@ from tests.graphql.requests import Requests
 from tests.support.accounts import Accounts
 from tests.support.api import Api, serving, settings_for
 from tests.support.callers import Tenants, make_tenants
+from tests.support.catalogs import make_catalog
 from tests.support.clock import Clock
 
 
@@ -89,4 +91,11 @@ async def api(site: Api, tenants: Tenants) -> Api:
 
 @pytest.fixture
 async def requests(tenants: Tenants, credits: Credits, database: Database) -> Requests:
-    return Requests(tenants, credits, Identity(database))
+    return Requests(tenants, credits, Identity(database), Catalog(database))
+
+
+@pytest.fixture
+async def project(tenants: Tenants, database: Database) -> str:
+    """A project with a small catalog."""
+    await make_catalog(Catalog(database), tenants.project)
+    return str(tenants.project)

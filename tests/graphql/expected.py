@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.support.api import Api
-from tests.support.callers import Tenants
+from tests.support.callers import Caller, Tenants
 from tests.support.clock import utc
 
 NOW = utc("2026-03-10 10:00")
@@ -55,3 +55,8 @@ async def transact(api: Api, operation: str, **fields: Any) -> dict[str, Any]:
     result: dict[str, Any] = (await api.run(operation, {"input": fields})).result
     assert result.pop("__typename").endswith("Success"), result
     return result
+
+
+async def keys(api: Api, operation: str, caller: Caller, **variables: Any) -> list[str]:
+    """Return the keys of what a list of the catalog answers, in its order."""
+    return [each["key"] for each in (await api.run(operation, variables, caller)).result]

@@ -6,26 +6,69 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from app.catalog import Catalog
 from app.credits import Credits, ReserveRequest, SettleRequest
 from app.identity import Identity
 from db.driver import Connection
 from tests.support.accounts import CREDIT
 from tests.support.api import unique
 from tests.support.callers import Tenants
+from tests.support.catalogs import make_catalog
 
 Variables = dict[str, Any]
+CATALOG_QUERIES: dict[str, Variables] = {
+    "plans": {},
+    "plan": {"key": "basic"},
+    "features": {},
+    "qualityLevels": {},
+    "models": {},
+    "model": {"key": "small"},
+    "catalogChanges": {},
+}
+CATALOG: dict[str, Variables] = CATALOG_QUERIES | {
+    "upsertFeature": {"key": "exports", "kind": "BOOLEAN", "name": "Exports"},
+    "upsertQualityLevel": {"key": "best", "name": "Best", "rank": 9, "multiplierBasisPoints": 1},
+    "upsertModel": {
+        "key": "large",
+        "provider": "openai",
+        "providerModelId": "large-1",
+        "name": "Large",
+        "tier": "POWERFUL",
+        "contextLength": 1000,
+        "maxOutputTokens": 100,
+        "price": {"inputPerMillion": "0.15", "outputPerMillion": "0.6", "source": "a list"},
+    },
+    "upsertPlan": {
+        "key": "more",
+        "kind": "RECURRING",
+        "name": "More",
+        "rank": 1,
+        "features": [
+            {
+                "feature": "summary",
+                "qualityLevels": [{"quality": "fast", "models": ["small"]}],
+            }
+        ],
+    },
+    "archivePlan": {"key": "basic"},
+    "setDefaultPlan": {"key": None},
+}
 _SCHEMAS = ["core", "identity", "catalog", "credits", "usage", "events"]
 
 
 class Requests:
     """Builds variables that succeed, making first what they need; each may be sent once."""
 
-    def __init__(self, tenants: Tenants, credits: Credits, identity: Identity) -> None:
+    def __init__(
+        self, tenants: Tenants, credits: Credits, identity: Identity, catalog: Catalog
+    ) -> None:
         self._tenants = tenants
         self._credits = credits
         self._identity = identity
+        self._catalog = catalog
         self._account = tenants.organization
         self._owing = False
+        self._sells = False
 
     async def variables(self, operation: str) -> Variables:
         """Return the variables of a request that an administrator may send."""
@@ -37,12 +80,22 @@ class Requests:
             "voidGrant": self._void,
             "forgiveOverage": self._forgive,
         }
+        if operation in CATALOG:
+            return await self._catalogs(operation)
         if operation == "revokeKey":
             return {"input": {"keyId": str(await self.key())}}
         if operation in special:
             fields = await special[operation]()
             return {"input": {"organizationId": str(self._account), **fields}}
         return self._simple(operation)
+
+    async def _catalogs(self, operation: str) -> Variables:
+        project = self._tenants.project
+        if not self._sells:
+            await make_catalog(self._catalog, project)
+            self._sells = True
+        fields = {"projectId": str(project), **CATALOG[operation]}
+        return fields if operation in CATALOG_QUERIES else {"input": fields}
 
     def _simple(self, operation: str) -> Variables:
         organization = str(self._account)

@@ -47,8 +47,9 @@ def changed(variables: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     place = copied
     *parents, last = path.split(".")
     for name in parents:
-        place = place.setdefault(name, {})
-    place[last] = [value] if last == "scopes" else value
+        inner = place.setdefault(name, {})
+        place = inner[0] if isinstance(inner, list) else inner
+    place[last] = [value] if last == "scopes" or isinstance(place.get(last), list) else value
     return copied
 
 

@@ -14,18 +14,23 @@ KNOWN = (
     Caller.PROJECT,
     Caller.PROJECT_GRANTS,
     Caller.PROJECT_KEYS,
+    Caller.PROJECT_CATALOG,
     Caller.ELSEWHERE,
     Caller.ADMIN,
 )
 # What those who are known are answered, in the order of KNOWN.
-READ = (OK, "NOT_FOUND", OK, OK, OK, "NOT_FOUND", OK)
-LIST = (OK, OK, OK, OK, OK, OK, OK)
-LIST_PROJECTS = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, OK, OK)
-SPEND = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, "NOT_FOUND", OK)
-GIVE = ("FORBIDDEN", "FORBIDDEN", "SCOPE_REQUIRED", OK, "SCOPE_REQUIRED", "NOT_FOUND", OK)
-ISSUE_KEYS = ("FORBIDDEN", "FORBIDDEN", "SCOPE_REQUIRED", "SCOPE_REQUIRED", OK, "NOT_FOUND", OK)
-ENROL = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, "VALIDATION_ERROR", OK)
-ADMINISTER = ("FORBIDDEN",) * 6 + (OK,)
+SCOPE = "SCOPE_REQUIRED"
+READ = (OK, "NOT_FOUND", OK, OK, OK, OK, "NOT_FOUND", OK)
+LIST = (OK,) * 8
+LIST_PROJECTS = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, OK, OK, OK)
+SPEND = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, OK, "NOT_FOUND", OK)
+GIVE = ("FORBIDDEN", "FORBIDDEN", SCOPE, OK, SCOPE, SCOPE, "NOT_FOUND", OK)
+ISSUE_KEYS = ("FORBIDDEN", "FORBIDDEN", SCOPE, SCOPE, OK, SCOPE, "NOT_FOUND", OK)
+ENROL = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, OK, "VALIDATION_ERROR", OK)
+ADMINISTER = ("FORBIDDEN",) * 7 + (OK,)
+# What a project sells is for all of its own keys to see.
+BROWSE = (OK, OK, OK, OK, OK, OK, "NOT_FOUND", OK)
+EDIT = ("FORBIDDEN", "FORBIDDEN", SCOPE, SCOPE, SCOPE, OK, "NOT_FOUND", OK)
 
 ANSWERS: dict[str, tuple[str, ...]] = {
     "creditBalance": READ,
@@ -54,6 +59,19 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "createOrganizationKey": ISSUE_KEYS,
     "revokeKey": ISSUE_KEYS,
     "updateProjectSettings": ISSUE_KEYS,
+    "plans": BROWSE,
+    "plan": BROWSE,
+    "features": BROWSE,
+    "qualityLevels": BROWSE,
+    "models": BROWSE,
+    "model": BROWSE,
+    "catalogChanges": EDIT,
+    "upsertFeature": EDIT,
+    "upsertQualityLevel": EDIT,
+    "upsertModel": EDIT,
+    "upsertPlan": EDIT,
+    "archivePlan": EDIT,
+    "setDefaultPlan": EDIT,
     "createProject": ADMINISTER,
     "createProjectKey": ADMINISTER,
 }

@@ -122,6 +122,12 @@ def test_every_mutation_names_its_request_or_what_it_ends() -> None:
     ]
     # What they name is their key: what happens to it happens once; or they say how it shall be.
     assert unkeyed == [
+        "upsertFeature",
+        "upsertQualityLevel",
+        "upsertModel",
+        "upsertPlan",
+        "archivePlan",
+        "setDefaultPlan",
         "extendReservation",
         "settleCredits",
         "releaseCredits",
@@ -181,7 +187,9 @@ def test_optional_inputs_default_to_what_their_absence_means() -> None:
         for name, field in type_.fields.items()
         if field.default_value not in (None, Undefined)
     }
-    assert set(defaults) == {
+    # What an upsert leaves out is as if it had never been said.
+    upserts = ("Upsert", "ArchivePlan", "ModelPrice", "PlanFeature")
+    assert {name for name in defaults if not name.startswith(upserts)} == {
         "CreateOrganizationInput.kind",
         "CreateProjectKeyInput.scopes",
         "GrantCreditsInput.priority",

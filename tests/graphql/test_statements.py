@@ -35,7 +35,7 @@ IS_RECORDING = os.environ.get("RECORD_STATEMENTS") == "1"
 OPERATIONS = [name for name in documents() if not document(name).startswith("subscription")]
 
 # Read from what a statement calls or reads first.
-_SUBJECT = re.compile(r"\b(?:from|select)\s+((?:core|identity|credits|usage)\.\w+)")
+_SUBJECT = re.compile(r"\b(?:from|select)\s+((?:core|identity|catalog|credits|usage)\.\w+)")
 # Once for each connection, the driver asks what the types are, without compiling for it.
 _OF_THE_DRIVER = re.compile(r"typeinfo_tree|set_config\('jit'")
 # Nested: read for all that are asked for at once.

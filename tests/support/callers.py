@@ -24,6 +24,7 @@ class Caller(StrEnum):
     PROJECT = "key of the project"
     PROJECT_GRANTS = "key of the project with credits:grant"
     PROJECT_KEYS = "key of the project with keys:write"
+    PROJECT_CATALOG = "key of the project with catalog:write"
     ELSEWHERE = "key of another project with every scope"
     ADMIN = "admin key"
 
@@ -31,12 +32,14 @@ class Caller(StrEnum):
 # Whoever sends one of these is refused before anything is looked at.
 BAD_KEYS = (Caller.UNKNOWN, Caller.MISTYPED, Caller.REVOKED, Caller.EXPIRED)
 NOT_STORED = (Caller.ANONYMOUS, Caller.UNKNOWN, Caller.MISTYPED, Caller.ADMIN)
+_ALL = ["credits:grant", "keys:write", "catalog:write"]
 SCOPES = {
     Caller.PROJECT_GRANTS: ["credits:grant"],
     Caller.PROJECT_KEYS: ["keys:write"],
-    Caller.ELSEWHERE: ["credits:grant", "keys:write"],
-    Caller.REVOKED: ["credits:grant", "keys:write"],
-    Caller.EXPIRED: ["credits:grant", "keys:write"],
+    Caller.PROJECT_CATALOG: ["catalog:write"],
+    Caller.ELSEWHERE: _ALL,
+    Caller.REVOKED: _ALL,
+    Caller.EXPIRED: _ALL,
 }
 
 

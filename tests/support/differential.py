@@ -227,6 +227,7 @@ _GOOD: dict[str, list[Any]] = {
     "ID": ["id", 7, "0", Stranger()],
     "JSON": [{"a": [1, None]}, [], "text", 0, False],
     "Credits": [0, 1, -2_500_000, 10**18],
+    "Dollars": [0, 150_000_000, 10**18],
     "Version": [1, 2**40],
     "DateTime": [datetime(2026, 1, 31, 10, tzinfo=UTC), datetime(2026, 1, 31, tzinfo=UTC)],
 }
