@@ -1,5 +1,6 @@
 """The command `exchequer`."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -213,7 +214,9 @@ def bench(arguments: tuple[str, ...]) -> None:
             " clone the repository and run this there"
         )
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    sys.exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603  # our own
+    # Paths in options are the caller's.
+    found = {**os.environ, "PYTHONPATH": str(root)}
+    sys.exit(subprocess.run(command, env=found, check=False).returncode)  # noqa: S603  # our own
 
 
 @main.command()

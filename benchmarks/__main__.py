@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.harness import warn_unless_clean
+from benchmarks.harness import await_rest, warn_unless_clean
 
 NAMES = ("live_latency", "replay", "edge", "credits", "large", "ten_minutes", "audit")
 
 
 def main() -> None:
-    """Run each in a process of its own, one after the other; stop at the first that fails."""
+    """Run each in a process of its own, one after the other; say at the end which failed."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"Of {', '.join(NAMES)}.")
     parser.add_argument("--quick", action="store_true", help="Smoke runs; nothing is written.")
@@ -22,6 +22,7 @@ def main() -> None:
         parser.error(f"there is no {', '.join(unknown)}")
     if not arguments.quick:
         warn_unless_clean()
+    failed = []
     for name in arguments.names or NAMES:
         options = ["--quick"] if arguments.quick else []
         if name == "replay":
@@ -29,10 +30,14 @@ def main() -> None:
                 print("replay: left out, it needs a trace")
                 continue
             options = [str(arguments.trace)]
+        if not arguments.quick:
+            await_rest()
         print(f"{name}:", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}", *options, *rest]
         if subprocess.run(command, check=False).returncode != 0:  # noqa: S603  # our own modules
-            raise SystemExit(f"{name} failed")
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"failed, or did not reach what they must: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

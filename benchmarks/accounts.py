@@ -7,11 +7,9 @@ from uuid import UUID
 from app.core.database import Database, PoolLimits
 from app.credits import Actor, Credits, ReserveRequest, SettleRequest
 from app.identity import Identity
+from benchmarks.books import CREDIT, ENOUGH
 from benchmarks.harness import Installation
 
-CREDIT = 1_000_000
-# What no run can spend.
-ENOUGH = 1_000_000 * CREDIT
 SPENDERS = 16
 LEDGER_ROWS = 240
 _FLOW = Actor("project_key", "0192f0c1-7d3e-7c63-9a55-3d0f5f0f6c11", "nightly import")

@@ -22,9 +22,10 @@ import uvloop
 from app.core.telemetry import configure_logging
 from app.credits import Credits
 from benchmarks import report
-from benchmarks.books import Books, account, copies, opened, patient
-from benchmarks.figures import Figure, Round, kept, table, verdict
-from benchmarks.harness import RESULTS, keep, machine, process_seconds
+from benchmarks.books import Books, account, copies, opened, patient, sizes
+from benchmarks.figures import Figure, Round, kept, marks, table
+from benchmarks.harness import RESULTS, observed, process_seconds
+from benchmarks.marks import verdict
 from benchmarks.sets import reserve_request, settle_request
 from benchmarks.work import Work
 
@@ -115,16 +116,6 @@ async def audited(books: Books, *, since_last: bool) -> Work:
         )
 
 
-async def sizes(books: Books) -> dict[str, int]:
-    """Count what there is."""
-    rows = await books.admin.fetchrow(
-        "select (select count(*) from credits.transactions) as ledger_rows,"
-        " (select count(*) from credits.accounts) as accounts,"
-        " pg_database_size(current_database()) as bytes"
-    )
-    return dict(rows or {})
-
-
 def told(name: str, work: Work) -> str:
     """Return what one audit cost for each million ledger rows."""
     return (
@@ -135,10 +126,10 @@ def told(name: str, work: Work) -> str:
 
 async def run(plan: Plan) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
-    before = machine()
+    before = observed()
     rounds, about = await measure(plan)
     print(table(FIGURES, rounds))
-    print(verdict(FIGURES, rounds))
+    print(verdict(marks(FIGURES, rounds)))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
     measured = {"figures": [asdict(each) for each in FIGURES], "rounds": kept(rounds)}
     return {**raw, **about, **measured}
@@ -153,8 +144,7 @@ def main() -> None:
     configure_logging("warning", json=False)
     raw = uvloop.run(run(QUICK if arguments.quick else FULL))
     if not arguments.quick:
-        keep(arguments.output, raw)
-        report.write()
+        report.publish("audit", arguments.output, raw)
 
 
 if __name__ == "__main__":

@@ -226,3 +226,13 @@ async def prove(books: Books, accounts: Sequence[UUID]) -> None:
         for each in accounts:
             if findings := await credits.audit(each):
                 raise RuntimeError(f"the books of {each} are wrong: {findings[:5]}")
+
+
+async def sizes(books: Books) -> dict[str, int]:
+    """Count what there is."""
+    rows = await books.admin.fetchrow(
+        "select (select count(*) from credits.transactions) as ledger_rows,"
+        " (select count(*) from credits.accounts) as accounts,"
+        " pg_database_size(current_database()) as bytes"
+    )
+    return dict(rows or {})

@@ -23,9 +23,10 @@ from app.core.telemetry import configure_logging
 from benchmarks import pgbench, report
 from benchmarks.books import ENOUGH, Books, account, copies, opened, operations_of, prove
 from benchmarks.callers import alone, concurrent, refusals
-from benchmarks.figures import Figure, Round, Taken, kept, table, verdict
+from benchmarks.figures import Figure, Round, Taken, kept, marks, table
 from benchmarks.functions import self_times
-from benchmarks.harness import RESULTS, keep, machine
+from benchmarks.harness import RESULTS, observed
+from benchmarks.marks import verdict
 from benchmarks.sets import Sets
 from benchmarks.work import Work
 
@@ -161,13 +162,13 @@ class Bench:
 
 async def run(plan: Plan) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
-    before = machine()
+    before = observed()
     async with opened() as books:
         bench = Bench(books, plan)
         await bench.prepare()
         rounds = await bench.rounds()
     print(table(FIGURES, rounds))
-    print(verdict(FIGURES, rounds))
+    print(verdict(marks(FIGURES, rounds)))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
     return {**raw, "figures": [asdict(each) for each in FIGURES], "rounds": kept(rounds)}
 
@@ -201,8 +202,7 @@ def main() -> None:
         return
     raw = uvloop.run(run(plan))
     if not arguments.quick:
-        keep(arguments.output, raw)
-        report.write()
+        report.publish("credits", arguments.output, raw)
 
 
 if __name__ == "__main__":

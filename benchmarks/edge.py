@@ -24,7 +24,7 @@ import uvloop
 from app.core.servers.local import free_port
 from app.core.telemetry import configure_logging
 from benchmarks.accounts import make_accounts
-from benchmarks.harness import RESULTS, installed, keep, listening, machine
+from benchmarks.harness import RESULTS, installed, keep, listening, observed
 from benchmarks.hotspots import profile
 from benchmarks.push import push_rounds
 from benchmarks.rounds import Round, alternate, kept, table
@@ -110,7 +110,7 @@ async def measure(plan: Plan, names: list[str]) -> dict[str, list[Round]]:
 
 async def run(plan: Plan, names: list[str]) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
-    before = machine()
+    before = observed()
     taken = await measure(plan, names)
     print(table(taken, GOALS))
     return {

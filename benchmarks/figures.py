@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.callers import Wait
+from benchmarks.marks import TIMES, Mark
 from benchmarks.work import Work
 
-TIMES = "\N{MULTIPLICATION SIGN}"
 Taken = Work | Wait
 Round = dict[str, Taken]
 
@@ -32,15 +32,9 @@ class Figure:
         """Return the median of the rounds' ratios."""
         return statistics.median(map(self.ratio_of, rounds))
 
-    def reached(self, rounds: Sequence[Round]) -> bool:
-        """Whether the ratio is where it must be."""
-        ratio = self.ratio(rounds)
-        return ratio <= self.must if self.at_most else ratio >= self.must
-
-    @property
-    def sign(self) -> str:
-        """How the marks are to be read."""
-        return "≤" if self.at_most else "≥"
+    def mark(self, rounds: Sequence[Round]) -> Mark:
+        """Return what came of it beside what must."""
+        return Mark(self.name, self.ratio(rounds), self.must, self.at_most)
 
 
 def _value(taken: Taken) -> float:
@@ -57,8 +51,9 @@ def table(figures: Sequence[Figure], rounds: Sequence[Round]) -> str:
     for figure in figures:
         both = (figure.name, figure.control)
         cells = [_shown([_value(taken[name]) for taken in rounds]) for name in both]
-        cells.append(f"{TIMES}{figure.ratio(rounds):.2f}")
-        cells += [f"{figure.sign} {mark:g}" for mark in (figure.must, figure.aim)]
+        mark = figure.mark(rounds)
+        cells.append(f"{TIMES}{mark.ratio:.2f}{'' if mark.reached else ', **not reached**'}")
+        cells += [f"{mark.sign} {each:g}" for each in (figure.must, figure.aim)]
         for side in ("postgres_us", "client_us"):
             cells += [
                 _shown([getattr(taken[name], side) for taken in rounds])
@@ -70,10 +65,9 @@ def table(figures: Sequence[Figure], rounds: Sequence[Round]) -> str:
     return "\n".join(lines)
 
 
-def verdict(figures: Sequence[Figure], rounds: Sequence[Round]) -> str:
-    """Return what is missed, in a line."""
-    missed = [figure.name for figure in figures if not figure.reached(rounds)]
-    return f"not reached: {', '.join(missed)}" if missed else "all reached"
+def marks(figures: Sequence[Figure], rounds: Sequence[Round]) -> list[Mark]:
+    """Return what came of all of them beside what must."""
+    return [figure.mark(rounds) for figure in figures]
 
 
 def kept(rounds: Sequence[Round]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,8 @@ _WRITTEN_BY_RUNS = (
 )
 _STOP_SECONDS = 20
 _READY_SECONDS = 60
+_REST_SECONDS = 60
+_AT_REST = 0.05
 # <linux/posix-timers.h>: the clock that counts what the scheduler gave a process.
 _PROCESS_CLOCK = 2
 
@@ -245,6 +248,43 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
     }
+
+
+def observed() -> dict[str, Any]:
+    """Return the machine, and which share of it others use just now, in the next second."""
+    return {**machine(), "busy": _busy()}
+
+
+def await_rest() -> None:
+    """Wait until others leave the machine alone, a minute at most."""
+    for second in range(_REST_SECONDS):
+        if (busy := _busy()) < _AT_REST:
+            return
+        if second == 0:
+            print(f"waiting for what else runs: {busy:.0%} of the processors", flush=True)
+    print("something else runs on, and the results will say so")
+
+
+def require_disk(gigabytes: float) -> None:
+    """End with what to do unless there is so much room for databases of a run."""
+    place = tempfile.gettempdir()
+    if shutil.disk_usage(place).free < gigabytes * 1e9:
+        raise SystemExit(f"this needs {gigabytes:g} GB in {place}; set TMPDIR to where there are")
+
+
+def _busy() -> float:
+    """Return the share of all processors' time that is used in a second in which we sleep."""
+    before = _ticks()
+    time.sleep(1)
+    idle, whole = (now - then for now, then in zip(_ticks(), before, strict=True))
+    return 1 - idle / max(whole, 1)
+
+
+def _ticks() -> tuple[int, int]:
+    # <Documentation/filesystems/proc.rst>: user, nice, system, idle, iowait, irq, softirq, steal.
+    first = Path("/proc/stat").read_text("utf-8").splitlines()[0]
+    ticks = [int(each) for each in first.split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def keep(path: Path, raw: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ are no longer in Postgres' memory. So each round goes over its accounts twice: a
 again, when they have just been there.
 
     make bench B=large
+
+It takes 10 GB of disk.
 """
 
 import argparse
@@ -25,16 +27,18 @@ import uvloop
 
 from app.core.telemetry import configure_logging
 from benchmarks import report
-from benchmarks.books import Books, account, copies, kept_in, prove, serving
+from benchmarks.books import account, copies, kept_in, prove, serving, sizes
 from benchmarks.callers import each_of, in_turn, reserver
-from benchmarks.figures import Figure, Round, kept, table, verdict
-from benchmarks.harness import RESULTS, keep, machine
+from benchmarks.figures import Figure, Round, kept, marks, table
+from benchmarks.harness import RESULTS, observed, require_disk
+from benchmarks.marks import verdict
 
 FIGURES = (
     Figure("large", "small", must=1.2, aim=1.05, at_most=True),
     Figure("large-again", "small-again", must=1.2, aim=1.05, at_most=True),
 )
 SETTLES = 7
+_GIGABYTES = 10
 _AUDITED = 20
 
 
@@ -69,7 +73,7 @@ async def measure(plan: Plan) -> tuple[list[Round], dict[str, Any]]:
             accounts[books.name] = await copies(books, template, count)
         loaded = {
             "load_seconds": time.monotonic() - began,
-            **{books.name: await _sizes(books) for books in (small, large)},
+            **{books.name: await sizes(books) for books in (small, large)},
         }
         print(loaded, flush=True)
         rounds: list[Round] = []
@@ -90,21 +94,12 @@ async def measure(plan: Plan) -> tuple[list[Round], dict[str, Any]]:
     return rounds, loaded
 
 
-async def _sizes(books: Books) -> dict[str, int]:
-    rows = await books.admin.fetchrow(
-        "select (select count(*) from credits.transactions) as ledger_rows,"
-        " (select count(*) from credits.accounts) as accounts,"
-        " pg_database_size(current_database()) as bytes"
-    )
-    return dict(rows or {})
-
-
 async def run(plan: Plan) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
-    before = machine()
+    before = observed()
     rounds, loaded = await measure(plan)
     print(table(FIGURES, rounds))
-    print(verdict(FIGURES, rounds))
+    print(verdict(marks(FIGURES, rounds)))
     raw = {"machine": before, "load_after": os.getloadavg(), "plan": asdict(plan)}
     measured = {"figures": [asdict(each) for each in FIGURES], "rounds": kept(rounds)}
     return {**raw, "loaded": loaded, **measured}
@@ -120,10 +115,11 @@ def main() -> None:
     plan = QUICK if arguments.quick else FULL
     plan = replace(plan, large=arguments.accounts or plan.large)
     configure_logging("warning", json=False)
+    if not arguments.quick:
+        require_disk(_GIGABYTES)
     raw = uvloop.run(run(plan))
     if not arguments.quick and not arguments.accounts:
-        keep(arguments.output, raw)
-        report.write()
+        report.publish("large", arguments.output, raw)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from redis.asyncio.client import PubSub
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from benchmarks.harness import RESULTS, Installation, installed, keep, machine, summary
+from benchmarks.harness import RESULTS, Installation, installed, keep, observed, summary
 
 # More than the tenth of a second by which the feed paces one account's pushes.
 PAUSE_SECONDS = 0.11
@@ -150,7 +150,7 @@ def table(taken: dict[str, list[float]]) -> str:
 async def run(samples: int, seconds: float) -> dict[str, Any]:
     """Start, measure, print; return the raw figures."""
     async with installed() as served:
-        before = machine()
+        before = observed()
         taken = await measure(served, samples, seconds)
     print(table(taken))
     figures = {name: summary(values) for name, values in taken.items()}

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from benchmarks.figures import TIMES, Figure, Round
+from benchmarks.figures import Figure, Round
+from benchmarks.marks import TIMES
 
 _WIDTH = 760
 _LEFT = 150
@@ -46,25 +47,21 @@ def ratios(figures: Sequence[Figure], rounds: Sequence[Round], title: str) -> st
             parts.append(_text("small", x(tick), bottom + 16, f"{TIMES}{tick:g}", "middle"))
     for row, each in enumerate(figures):
         y, series = _TOP + _ROW * (row + 0.5), all_of[each.name]
-        kind = "value" if each.reached(rounds) else "missed"
-        told = f"{each.name}: {TIMES}{each.ratio(rounds):.2f}, must be {each.sign} {each.must:g}"
-        parts.append(_text("name", _LEFT - 12, y + 4, f"{each.name} {each.sign}", "end"))
+        found = each.mark(rounds)
+        kind = "value" if found.reached else "missed"
+        parts.append(_text("name", _LEFT - 12, y + 4, f"{each.name} {found.sign}", "end"))
         parts.append(_rule("range", x(min(series)), y, x(max(series)), y))
         parts += [
             _rule(mark, x(at), y - 11, x(at), y + 11)
             for mark, at in (("must", each.must), ("aim", each.aim))
         ]
         parts.append(
-            f'<circle class="{kind}" cx="{x(each.ratio(rounds)):.1f}" cy="{y:.1f}" r="6">'
-            f"<title>{escape(told)}</title></circle>"
+            f'<circle class="{kind}" cx="{x(found.ratio):.1f}" cy="{y:.1f}" r="6">'
+            f"<title>{escape(found.told())}</title></circle>"
         )
     legend = "dot: median of the rounds' ratios · line: all rounds · orange: must · green: aim"
     parts.append(_text("small", _LEFT, bottom + 40, legend))
-    said = "; ".join(
-        f"{each.name} {TIMES}{each.ratio(rounds):.2f} (must be {each.sign} {each.must:g},"
-        f" aim {each.aim:g})"
-        for each in figures
-    )
+    said = "; ".join(f"{each.mark(rounds).told()}, aim {each.aim:g}" for each in figures)
     return _page(bottom + _BOTTOM, title, said, parts)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.harness import RESULTS, Installation, installed, keep, machine, summary
+from benchmarks.harness import RESULTS, Installation, installed, keep, observed, summary
 
 CONTROL_SECONDS = 0.1
 
@@ -62,7 +62,7 @@ async def replay(served: Installation, arguments: argparse.Namespace) -> dict[st
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Start, replay beside the control, print; return the raw figures."""
     async with installed() as served:
-        before = machine()
+        before = observed()
         taken: list[float] = []
         controlling = asyncio.create_task(control(served.admin_url, taken))
         used_before = served.cpu_seconds()

@@ -10,13 +10,17 @@ is a benchmark, or `proofs`.
 import argparse
 import json
 import re
+import statistics
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks import figures, minutes, texts
-from benchmarks.harness import RESULTS
+from benchmarks.harness import RESULTS, keep
+from benchmarks.marks import Mark, missed, verdict
 from benchmarks.plot import over_time, ratios
+from benchmarks.work import Work
 from tests.proof.mutants import record
 from tests.proof.mutants.table import mutants
 
@@ -36,6 +40,19 @@ def _ratios(raw: Mapping[str, Any]) -> str:
     return figures.table(marks, figures.read(raw["rounds"]))
 
 
+def _audits(raw: Mapping[str, Any]) -> str:
+    rounds = figures.read(raw["rounds"])
+    costs = {
+        name: statistics.median(
+            work.postgres_us for taken in rounds if isinstance(work := taken[name], Work)
+        )
+        for name in rounds[0]
+    }
+    # A microsecond of a row is a second of a million.
+    shown = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in costs.items())
+    return f"{_ratios(raw)}\n\nOf Postgres' processor, for a million rows of the ledger: {shown}."
+
+
 def _plot_of_ratios(raw: Mapping[str, Any]) -> str:
     marks = [figures.Figure(**each) for each in raw["figures"]]
     title = "Reserves and settles, against bare updates"
@@ -53,9 +70,51 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "credits": _ratios,
     "large": _ratios,
     "ten_minutes": lambda raw: minutes.table(minutes.read(raw["minutes"])),
-    "audit": _ratios,
+    "audit": _audits,
 }
 PLOTS = {"credits": _plot_of_ratios, "ten_minutes": _plot_of_minutes}
+
+
+def marks(name: str, raw: Mapping[str, Any]) -> list[Mark]:
+    """Return what came of a benchmark beside what must."""
+    if name == "ten_minutes":
+        return minutes.marks(minutes.read(raw["minutes"]))
+    return figures.marks(
+        [figures.Figure(**each) for each in raw["figures"]], figures.read(raw["rounds"])
+    )
+
+
+def reasons() -> dict[str, dict[str, str]]:
+    """Return why what was published is not where it must be, by benchmark and name.
+
+    A figure that is missed is published too, with what a profile showed; one that is missed
+    and has no reason here stops the build.
+    """
+    path = RESULTS / "not_reached.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def unexplained() -> list[str]:
+    """Return what is published and missed without a reason, and reasons for what is not."""
+    wrong, given = [], reasons()
+    for name in TABLES:
+        raw = _raw(name)
+        if raw is None:
+            wrong.append(f"{name}: not measured")
+            continue
+        names, why = set(missed(marks(name, raw))), set(given.get(name, {}))
+        wrong += [f"{name}: {each} is not reached" for each in sorted(names - why)]
+        wrong += [f"{name}: {each} has a reason and needs none" for each in sorted(why - names)]
+    return wrong + [f"{name}: there is none" for name in sorted({*given} - {*TABLES})]
+
+
+def publish(name: str, path: Path, raw: Mapping[str, Any]) -> None:
+    """Keep a result and write the pages; end with 1 if anything is not where it must be."""
+    keep(path, dict(raw))
+    write()
+    found = marks(name, raw)
+    if missed(found):
+        raise SystemExit(verdict(found))
 
 
 def write(*, check: bool = False) -> list[str]:
@@ -109,8 +168,10 @@ def block(name: str) -> str:
         return f"Not measured yet: `make bench B={name}`."
     machine = raw["machine"]
     ran = f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}"
-    told = f"On {ran}. Measured {_when(machine)}; [raw results](results/{name}.json)."
-    return f"{TABLES[name](raw)}\n\n{told}"
+    raw_results = f"[raw results](results/{name}.json)"
+    told = f"On {ran}, {_beside(machine)}. Measured {_when(machine)}; {raw_results}."
+    why = [f"Not reached: {each}. {why}" for each, why in reasons().get(name, {}).items()]
+    return "\n\n".join([TABLES[name](raw), *why, told])
 
 
 def _rows(proof: str) -> list[str]:
@@ -151,6 +212,13 @@ def _when(machine: Mapping[str, Any]) -> str:
     if not machine["is_clean"]:
         commit += " with changes that no commit has"
     return f"{machine['date']} {commit}, {_of(texts.changed(machine['texts']))}"
+
+
+def _beside(machine: Mapping[str, Any]) -> str:
+    """Return what else was at work when a measurement began, as far as it was noted."""
+    if "busy" not in machine:
+        return "what else ran was not noted"
+    return f"others at work on {machine['busy']:.0%} of them as it began"
 
 
 def _of(moved: list[str]) -> str:

@@ -4,6 +4,8 @@ Sets of 256 reserves and their settles, without pause; nothing is vacuumed or an
 autovacuum with its default settings. Each minute: throughput, sizes, dead rows.
 
     make bench B=ten_minutes
+
+It takes 8 GB of disk.
 """
 
 import argparse
@@ -17,11 +19,13 @@ import uvloop
 from app.core.telemetry import configure_logging
 from benchmarks import report
 from benchmarks.books import Books, account, opened, operations_of, prove
-from benchmarks.harness import RESULTS, keep, machine
-from benchmarks.minutes import TABLES, Minute, head, told
+from benchmarks.harness import RESULTS, observed, require_disk
+from benchmarks.marks import verdict
+from benchmarks.minutes import TABLES, Minute, head, marks, told
 from benchmarks.sets import Sets
 
 _SLICES = 6
+_GIGABYTES = 8
 
 
 async def measure(minutes: int, seconds: float) -> list[Minute]:
@@ -56,10 +60,11 @@ async def _tables(books: Books) -> dict[str, dict[str, int]]:
 
 async def run(minutes: int, seconds: float) -> dict[str, Any]:
     """Measure, print; return the raw figures."""
-    before = machine()
+    before = observed()
     print(head())
     taken = await measure(minutes, seconds)
     print(told(taken))
+    print(verdict(marks(taken)))
     return {
         "machine": before,
         "load_after": os.getloadavg(),
@@ -74,12 +79,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "ten_minutes.json")
     arguments = parser.parse_args()
     configure_logging("warning", json=False)
+    if not arguments.quick:
+        require_disk(_GIGABYTES)
     seconds = 0.2 if arguments.quick else 60 / _SLICES
     raw = uvloop.run(run(2 if arguments.quick else 10, seconds))
     if arguments.quick:
         return
-    keep(arguments.output, raw)
-    report.write()
+    report.publish("ten_minutes", arguments.output, raw)
 
 
 if __name__ == "__main__":

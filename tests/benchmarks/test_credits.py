@@ -11,7 +11,9 @@ import pytest
 from benchmarks.audit import FIGURES as AUDITS
 from benchmarks.callers import Wait
 from benchmarks.credits import FIGURES
-from benchmarks.figures import Figure, Round, table, verdict
+from benchmarks.figures import Figure, Round, marks, table
+from benchmarks.harness import require_disk
+from benchmarks.marks import verdict
 from benchmarks.plot import over_time, ratios
 from benchmarks.work import Work
 
@@ -45,7 +47,11 @@ async def test_every_figure_is_measured_against_its_control() -> None:
             if each.startswith(f"| {figure.name}, to {figure.control} |")
         ]
         cells = [cell.strip().replace(",", "") for cell in line.strip("| ").split("|")]
-        assert all(float(cell.lstrip("≤≥\N{MULTIPLICATION SIGN} ")) > 0 for cell in cells[1:6])
+        # A smoke run may miss what it must reach, and says so behind the ratio.
+        values = [
+            cell.lstrip("≤≥\N{MULTIPLICATION SIGN} ").partition(" ")[0] for cell in cells[1:6]
+        ]
+        assert all(float(value) > 0 for value in values)
     assert "audited, no finding" in shown
     assert results() == before
 
@@ -74,6 +80,12 @@ async def test_the_minutes_are_told_one_by_one() -> None:
     assert "audited, no finding" in shown
 
 
+def test_a_benchmark_that_the_disk_is_too_small_for_is_not_begun() -> None:
+    require_disk(0.001)
+    with pytest.raises(SystemExit, match="needs 1000000 GB in .*TMPDIR"):
+        require_disk(1_000_000)
+
+
 def taken(rate: float, control: float, wait_ms: float) -> Round:
     return {
         "sets-hot": Work(int(rate), 1.0, 0.5, 1.0),
@@ -92,10 +104,10 @@ def test_the_ratio_is_the_median_of_the_rounds_ratios() -> None:
 def test_what_is_missed_is_named() -> None:
     # Throughput is to be high and a wait short: the same ratio passes one and fails the other.
     high = [taken(8_000, 1_000, 8.0)]
-    assert verdict([RATE, WAIT], high) == "not reached: latency"
+    assert verdict(marks([RATE, WAIT], high)) == "not reached: latency"
     low = [taken(1_200, 1_000, 1.2)]
-    assert verdict([RATE, WAIT], low) == "not reached: sets-hot"
-    assert verdict([RATE, WAIT], [taken(8_000, 1_000, 1.2)]) == "all reached"
+    assert verdict(marks([RATE, WAIT], low)) == "not reached: sets-hot"
+    assert verdict(marks([RATE, WAIT], [taken(8_000, 1_000, 1.2)])) == "all reached"
 
 
 def test_the_table_shows_both_sides_of_each_figure() -> None:
@@ -118,7 +130,7 @@ def test_plots_say_in_words_what_they_show() -> None:
         ratios([RATE, WAIT], [taken(1_200, 1_000, 1.2)], "A <title>")
     )
     assert page.findtext(f"{space}title") == "A <title>"
-    assert "sets-hot \N{MULTIPLICATION SIGN}1.20 (must be ≥ 7" in (
+    assert "sets-hot \N{MULTIPLICATION SIGN}1.20, must be ≥ 7, aim 20" in (
         page.findtext(f"{space}desc") or ""
     )
     kinds = [dot.get("class") for dot in page.iter(f"{space}circle")]

@@ -5,105 +5,19 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import benchmarks.__main__ as bench
 import tests.proof.__main__ as prove
-from benchmarks import figures, harness, minutes, report, texts
-from benchmarks.callers import Wait
-from benchmarks.work import Work
+from benchmarks import harness, report, texts
 from tests.proof.mutants import record
 from tests.proof.mutants.table import mutants
 from tests.proof.verdict import Verdict, Zero
+from tests.support.shelf import Shelf, of_credits, of_minutes, of_proof
 
 RESULTS_MD, HOW_WE_KNOW = report.PAGES
 SETTLE = "db/functions/credits/settle.sql"
-
-
-class Shelf:
-    """A page and results of its own."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.page = folder / "page.md"
-        monkeypatch.setattr(report, "RESULTS", folder)
-        monkeypatch.setattr(report, "ROOT", folder)
-        monkeypatch.setattr(report, "PAGES", (self.page,))
-
-    def shows(self, *names: str) -> None:
-        """Give the page blocks, with something else in them."""
-        told = [f"<!-- results: {name} -->\n| 8 |\n<!-- end of results -->\n" for name in names]
-        self.page.write_text("\n".join(told), encoding="utf-8")
-
-    def keep(self, name: str, raw: dict[str, Any], **machine: Any) -> None:
-        """Put a result there, measured of what stands unless said."""
-        ran = {"processor": "P", "cores": 2, "python": "3", "date": "2026-11-26", "commit": "abc"}
-        now = {**ran, "is_clean": True, "texts": texts.digests(), **machine}
-        kept = json.dumps({"machine": now, **raw})
-        (self.folder / f"{name}.json").write_text(kept, encoding="utf-8")
-
-    def written(self) -> str:
-        """Write the page, see that it is fresh then, and return it."""
-        report.write()
-        assert report.write(check=True) == []
-        return self.page.read_text("utf-8")
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    return Shelf(tmp_path, monkeypatch)
-
-
-def of_credits() -> dict[str, Any]:
-    """Return two rounds: sets are thrice, then four times what the control is."""
-    rounds: list[figures.Round] = [
-        {
-            "sets": Work(times * 700, 7.0, 0.1, 0.2),
-            "bare": Work(700, 7.0, 0.1, 0.2),
-            "alone": Wait(9, 0.6, 0.7),
-            "bare alone": Wait(9, 0.5, 0.6),
-        }
-        for times in (3, 4)
-    ]
-    marks = [
-        {"name": "sets", "control": "bare", "must": 1.0, "aim": 2.0},
-        {"name": "alone", "control": "bare alone", "must": 1.3, "aim": 1.1, "at_most": True},
-    ]
-    return {"figures": marks, "rounds": figures.kept(rounds)}
-
-
-def of_minutes() -> dict[str, Any]:
-    """Return two minutes of two slices each: 200 a second, then 100."""
-    size = {"bytes": 2_048, "indexes": 1_024, "dead": 7_000}
-    taken = [
-        {
-            "slices": [
-                {
-                    "operations": operations,
-                    "seconds": 30.0,
-                    "client_cpu": 0.1,
-                    "postgres_cpu": 0.3,
-                }
-                for _ in range(2)
-            ],
-            "tables": dict.fromkeys(minutes.TABLES, size),
-        }
-        for operations in (6_000, 3_000)
-    ]
-    return {"minutes": taken}
-
-
-def of_proof(found: int = 0) -> dict[str, Any]:
-    return {
-        "seed": 7,
-        "seconds": 60.0,
-        "zeros": [
-            {"what": "overspent", "found": found, "of": 1_000, "unit": "rounds"},
-            {"what": "deadlocks", "found": 0, "of": 1_000, "unit": "rounds"},
-        ],
-    }
 
 
 # What is published.
@@ -138,6 +52,10 @@ def test_what_is_published_as_proven_was() -> None:
     assert broken == []
 
 
+def test_what_is_published_is_where_it_must_be_or_says_why_not() -> None:
+    assert report.unexplained() == []
+
+
 # That these would be noticed.
 
 
@@ -147,7 +65,8 @@ def test_a_page_that_was_polished_is_stale(shelf: Shelf) -> None:
     assert report.write(check=True) == ["page.md"]
     shown = shelf.written()
     assert "| sets, to bare | 350 | 100 | \N{MULTIPLICATION SIGN}3.50 | ≥ 1 | ≥ 2 |" in shown
-    assert "On P, 2 cores, Python 3. Measured 2026-11-26 at abc, of the functions as they" in shown
+    assert "On P, 2 cores, Python 3, what else ran was not noted. Measured 2026-11-26" in shown
+    assert " at abc, of the functions as they stand" in shown
     shelf.page.write_text(shown.replace("3.50", "3.60"), encoding="utf-8")
     assert report.write(check=True) == ["page.md"]
 
@@ -224,12 +143,15 @@ def test_plots_are_drawn_from_the_same_results(shelf: Shelf) -> None:
     assert report.write(check=True) == ["page.md", "credits.svg", "ten_minutes.svg"]
     shown = shelf.written()
     assert "| 2 | 100 | 100.0 | 2 + 1 KiB, 7,000 dead |" in shown
-    assert "The last minute to the first: \N{MULTIPLICATION SIGN}0.50, must be ≥ 0.9." in shown
+    told = (
+        "The last minute to the first: throughput \N{MULTIPLICATION SIGN}0.50, must be ≥ 0.9; size"
+    )
+    assert told in shown
     minute_by_minute = (shelf.folder / "ten_minutes.svg").read_text("utf-8")
     assert "from 100 to 200 reserves and settles a second; last 100" in minute_by_minute
     assert ">2 min<" in minute_by_minute
     drawn = shelf.folder / "credits.svg"
-    assert "sets \N{MULTIPLICATION SIGN}3.50 (must be ≥ 1, aim 2)" in drawn.read_text("utf-8")
+    assert "sets \N{MULTIPLICATION SIGN}3.50, must be ≥ 1, aim 2" in drawn.read_text("utf-8")
     drawn.write_text(drawn.read_text("utf-8").replace("3.50", "3.60"), encoding="utf-8")
     assert report.write(check=True) == ["credits.svg"]
 
