@@ -269,7 +269,9 @@ def require_disk(gigabytes: float) -> None:
     """End with what to do unless there is so much room for databases of a run."""
     place = tempfile.gettempdir()
     if shutil.disk_usage(place).free < gigabytes * 1e9:
-        raise SystemExit(f"this needs {gigabytes:g} GB in {place}; set TMPDIR to where there are")
+        raise SystemExit(
+            f"this needs {gigabytes:,.0f} GB in {place}; set TMPDIR to where there are"
+        )
 
 
 def _busy() -> float:

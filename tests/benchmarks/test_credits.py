@@ -82,7 +82,7 @@ async def test_the_minutes_are_told_one_by_one() -> None:
 
 def test_a_benchmark_that_the_disk_is_too_small_for_is_not_begun() -> None:
     require_disk(0.001)
-    with pytest.raises(SystemExit, match="needs 1000000 GB in .*TMPDIR"):
+    with pytest.raises(SystemExit, match=r"needs 1,000,000 GB in .*TMPDIR"):
         require_disk(1_000_000)
 
 
