@@ -1,6 +1,9 @@
 """The table of mutants is fit for use, its record is fresh, and a survivor turns the gate red."""
 
+import ast
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from db.apply import FUNCTIONS
-from tests.proof.mutants import record
+from tests.proof.mutants import history, record
 from tests.proof.mutants.table import Mutant, mutants
 from tests.proof.mutants.trial import SECONDS
 
@@ -83,6 +86,88 @@ def test_a_changed_function_is_tried_first(tmp_path: Path) -> None:
     assert record.changed(TABLE, changed) == {"credits/settle.sql", "credits/release.sql"}
 
 
+def test_every_killer_of_record_stands_there() -> None:
+    _, kills = record.read()
+    tests: dict[str, set[str]] = {}
+    for kill in {kill for named in kills.values() for kill in named.values()}:
+        if kill.file not in tests:
+            module = ast.parse((ROOT / kill.file).read_text("utf-8"))
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+            tests[kill.file] = {node.name for node in ast.walk(module) if isinstance(node, kinds)}
+        assert kill.test in tests[kill.file], kill.killer
+
+
+class Past:
+    """A repository with a history of its own, whose second commit is two days after the first."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.git = shutil.which("git") or "git"
+        self.do("init", "-q")
+
+    def do(self, *arguments: str, day: int = 1) -> str:
+        when = f"2026-03-0{day}T10:00:00+00:00"
+        who = ("-c", "user.name=T", "-c", "user.email=t@example.org")
+        return subprocess.run(  # noqa: S603  # our own arguments
+            [self.git, *who, *arguments],
+            cwd=self.root,
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when, "PATH": os.environ["PATH"]},
+        ).stdout.strip()
+
+    def commit(self, day: int, **files: str) -> str:
+        for name, text in files.items():
+            path = self.root / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".json" if "killed" in name else ".py").write_text(text, "utf-8")
+        self.do("add", "-A")
+        self.do("commit", "-q", "--allow-empty", "-m", "One", day=day)
+        return self.do("rev-parse", "HEAD")
+
+
+KILLED = "tests__proof__mutants__killed"
+
+
+def test_what_changed_is_what_git_says_and_not_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI_BASE", raising=False)
+    past = Past(tmp_path)
+    _, kills = record.read()
+    kept = json.loads(record.RECORD.read_text("utf-8"))
+    # As it was before a change of settle that brought its record along.
+    kept["credits/settle.sql"]["function"] = "another text"
+    killer = kills["credits/release.sql"].popitem()[1].file
+    name = killer.removesuffix(".py").replace("/", "__")
+    first = past.commit(1, **{KILLED: json.dumps(kept), name: "before"})
+    past.commit(3, **{KILLED: record.RECORD.read_text("utf-8"), name: "after"})
+    assert history.base(tmp_path) == first
+    _, kills = record.read()
+    assert history.since(first, TABLE, tmp_path) == {
+        mutant
+        for mutant in TABLE
+        if mutant.file == "credits/settle.sql" or kills[mutant.file][mutant.name].file == killer
+    }
+    last = past.do("rev-parse", "HEAD")
+    assert history.since(last, TABLE, tmp_path) == set()
+    monkeypatch.setenv("CI_BASE", last)
+    assert history.base(tmp_path) == last
+
+
+def test_without_a_record_of_then_all_has_changed_and_without_git_nobody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI_BASE", raising=False)
+    assert history.base(tmp_path) is None
+    past = Past(tmp_path)
+    first = past.commit(1)
+    # Younger than a day.
+    assert history.base(tmp_path) == first
+    assert history.since(first, TABLE, tmp_path) == set(TABLE)
+
+
 def test_a_mutant_that_changes_nothing_survives_and_the_command_fails() -> None:
     ran = subprocess.run(  # our own module
         [
@@ -91,8 +176,7 @@ def test_a_mutant_that_changes_nothing_survives_and_the_command_fails() -> None:
             "tests.proof.mutants",
             "--nothing",
             "credits/_settle_limit.sql",
-            "--seconds-each",
-            "15",
+            "--own",
         ],
         cwd=ROOT,
         check=False,
@@ -102,4 +186,5 @@ def test_a_mutant_that_changes_nothing_survives_and_the_command_fails() -> None:
     )
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "survivors: 1 of 1 mutants   ← NOT PROVEN" in ran.stdout
-    assert "credits/_settle_limit: nothing" in ran.stdout
+    # Not that the time was up: all that know the function were asked, and saw nothing.
+    assert "SURVIVED credits/_settle_limit: nothing: no test noticed" in ran.stdout

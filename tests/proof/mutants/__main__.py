@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import asyncpg
 
 from benchmarks import report
+from benchmarks.harness import commit
 from tests.proof.ground import Ground, ground
-from tests.proof.mutants import record
+from tests.proof.mutants import history, record
 from tests.proof.mutants.record import Kill
 from tests.proof.mutants.table import Mutant, mutants
 from tests.proof.mutants.trial import SECONDS, start
@@ -30,7 +32,7 @@ POLL_SECONDS = 0.02
 LANES = 2
 ERROR_OF_PYTEST = 2
 # For what changed and the sample together.
-LIMIT_SECONDS = 400
+LIMIT_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,16 @@ class Laboratory:
     """Servers, a template, and one mutated clone of it at a time for each lane."""
 
     def __init__(
-        self, runner: asyncio.Runner, made: Ground, folder: Path, seconds_each: float
+        self,
+        runner: asyncio.Runner,
+        made: Ground,
+        folder: Path,
+        seconds_each: float,
+        *,
+        only_own: bool,
     ) -> None:
         self._seconds_each = seconds_each
+        self._only_own = only_own
         self._runner = runner
         self._ground = made
         self._folder = folder
@@ -78,7 +87,7 @@ class Laboratory:
             "EXCHEQUER_TEST_REDIS_URL": self._ground.servers.redis,
             "EXCHEQUER_TEST_TEMPLATE": name,
         }
-        rounds = [mutant.tests(), mutant.other_tests()]
+        rounds = [mutant.tests()] if self._only_own else [mutant.tests(), mutant.other_tests()]
         if known and Path(record.ROOT / known.split("::", maxsplit=1)[0]).exists():
             rounds.insert(0, [known])
         for tests in rounds:
@@ -123,7 +132,12 @@ class Laboratory:
 
 
 def run(
-    todo: list[Mutant], known: record.Record, budget: float, seconds_each: float = SECONDS
+    todo: list[Mutant],
+    known: record.Record,
+    budget: float,
+    seconds_each: float = SECONDS,
+    *,
+    only_own: bool = False,
 ) -> dict[Mutant, Outcome]:
     """Try mutants, two at a time, until none is left or the time is up."""
     began = time.monotonic()
@@ -132,7 +146,7 @@ def run(
     with asyncio.Runner() as runner, tempfile.TemporaryDirectory() as folder:
         opened = ground()
         started = runner.run(opened.__aenter__())
-        laboratory = Laboratory(runner, started, Path(folder), seconds_each)
+        laboratory = Laboratory(runner, started, Path(folder), seconds_each, only_own=only_own)
         try:
             waiting = list(todo)
             lanes = [laboratory.lane(waiting, known) for _ in range(LANES)]
@@ -199,6 +213,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds for all")
     parser.add_argument("--seconds-each", type=float, default=SECONDS, help="for one mutant")
     parser.add_argument("--keep", action="store_true", help="the record is kept, said or not")
+    parser.add_argument("--own", action="store_true", help="only by tests that know the function")
     parser.add_argument("--nothing", metavar="FUNCTION", help="a mutant that changes nothing")
     chosen = parser.parse_args()
     table = mutants()
@@ -213,31 +228,55 @@ def main() -> None:
         ]
     _, known = record.read()
     began = time.monotonic()
+    figures: dict[str, object] = {}
     if chosen.changed:
-        done = _changed_and_sample(table, known, chosen.seconds, chosen.seconds_each)
+        done, figures = _changed_and_sample(table, known, chosen.seconds, chosen.seconds_each)
     else:
         if chosen.missing:
             todo = [mutant for mutant in record.untried(table) if mutant in todo]
-        done = run(todo[: chosen.count], known, chosen.budget, chosen.seconds_each)
-    if not chosen.nothing and not chosen.changed:
+        done = run(
+            todo[: chosen.count], known, chosen.budget, chosen.seconds_each, only_own=chosen.own
+        )
+    if not chosen.nothing and not chosen.changed and not chosen.own:
         _keep(table, done)
-    raise SystemExit(judge(done, chosen.seed, began).finish())
+    verdict = judge(done, chosen.seed, began)
+    verdict.figures.update(figures)
+    raise SystemExit(verdict.finish())
 
 
 def _changed_and_sample(
     table: list[Mutant], known: record.Record, seconds: float, seconds_each: float
-) -> dict[Mutant, Outcome]:
-    """Try all of what changed, and then as much of the rest as there is time for."""
-    moved = record.changed(table)
-    todo = record.in_turn(table)
-    first = [mutant for mutant in todo if mutant.file in moved]
+) -> tuple[dict[Mutant, Outcome], dict[str, object]]:
+    """Try what changed, and then as much of the rest as there is time for; say what of what.
+
+    All of what the record does not know must be tried; of what git says changed, as much as
+    there is time for, in an order that the commit decides.
+    """
+    unknown = record.changed(table)
+    first = [mutant for mutant in table if mutant.file in unknown]
     began = time.monotonic()
     done = run(first, known, LIMIT_SECONDS, seconds_each) if first else {}
     if len(done) < len(first):
         untried = Outcome(None, f"not tried within {LIMIT_SECONDS} s: make mutants")
-        return {mutant: done.get(mutant, untried) for mutant in first}
+        return {mutant: done.get(mutant, untried) for mutant in first}, {}
+    base = history.base()
+    changed = set() if base is None else history.since(base, table) - done.keys()
+    chance = Random(commit())
+    todo, rest = [
+        [mutant for mutant in table if mutant not in done and (mutant in changed) is is_changed]
+        for is_changed in (True, False)
+    ]
+    chance.shuffle(todo)
+    chance.shuffle(rest)
+    left = LIMIT_SECONDS - (time.monotonic() - began)
+    done |= run(todo, known, left, seconds_each) if todo else {}
+    tried = sum(mutant in done for mutant in todo)
     left = min(seconds, LIMIT_SECONDS - (time.monotonic() - began))
-    return done | run(todo[len(first) :], known, left, seconds_each)
+    done |= run(rest, known, left, seconds_each) if left > 0 else {}
+    return done, {
+        "changed since": base or "nobody knows: there is no git",
+        "of these tried": f"{tried} of {len(todo)}",
+    }
 
 
 def _keep(table: list[Mutant], done: dict[Mutant, Outcome]) -> None:

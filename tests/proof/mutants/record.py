@@ -3,9 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 
-from benchmarks.harness import commit
 from tests.proof.mutants.table import Mutant, digest_of_function, digest_of_mutants
 
 RECORD = Path(__file__).parent / "killed.json"
@@ -19,6 +17,16 @@ class Kill:
     killer: str
     seconds: float
     told: str
+
+    @property
+    def file(self) -> str:
+        """The file of the test that noticed it, from the root."""
+        return self.killer.split("::", maxsplit=1)[0]
+
+    @property
+    def test(self) -> str:
+        """The name of that test."""
+        return self.killer.split("::")[-1].partition("[")[0]
 
 
 Record = dict[str, dict[str, Kill]]
@@ -76,12 +84,3 @@ def untried(table: list[Mutant], path: Path = RECORD) -> list[Mutant]:
 def changed(table: list[Mutant], path: Path = RECORD) -> set[str]:
     """Return the functions that are not, or whose mutants are not, as they were recorded."""
     return {mutant.file for mutant in untried(table, path)}
-
-
-def in_turn(table: list[Mutant]) -> list[Mutant]:
-    """Return those of unchanged functions in an order that the commit decides, all first."""
-    moved = changed(table)
-    first = [mutant for mutant in table if mutant.file in moved]
-    rest = [mutant for mutant in table if mutant.file not in moved]
-    Random(commit()).shuffle(rest)
-    return first + rest

@@ -1,0 +1,64 @@
+"""Which mutants git says are to be tried anew: of what changed since a commit that passed.
+
+The record may not be believed for those: it stands in the same change as the function, and a
+killer that changed may have stopped to kill.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.proof.mutants import record
+from tests.proof.mutants.table import Mutant, digest_of_function, digest_of_mutants
+
+# Where nobody says what passed last: a day of changes.
+_SECONDS = 24 * 60 * 60
+_BASE = "CI_BASE"
+
+
+def base(root: Path = record.ROOT) -> str | None:
+    """Return the commit since which changes count: of CI_BASE, or a day before the last one.
+
+    None without git: there is nothing to compare with.
+    """
+    if named := os.environ.get(_BASE):
+        return _git(root, "rev-parse", "--verify", f"{named}^{{commit}}")
+    last = _git(root, "log", "-1", "--format=%ct")
+    if last is None:
+        return None
+    then = f"--min-age={int(last) - _SECONDS}"
+    before = _git(root, "rev-list", "-1", "--first-parent", then, "HEAD")
+    # A history that is younger began with nothing.
+    return before or _git(root, "rev-list", "--max-parents=0", "HEAD")
+
+
+def since(commit: str, table: list[Mutant], root: Path = record.ROOT) -> set[Mutant]:
+    """Return the mutants of functions, or with killers, that are not as they were then."""
+    then = _git(root, "show", f"{commit}:{record.RECORD.relative_to(record.ROOT)}")
+    digests = {} if then is None else json.loads(then)
+    moved = {
+        file
+        for file in {mutant.file for mutant in table}
+        if (kept := digests.get(file)) is None
+        or (kept["function"], kept["mutants"])
+        != (digest_of_function(file), digest_of_mutants(file, table))
+    }
+    tests = set((_git(root, "diff", "--name-only", commit, "--", "tests") or "").split())
+    _, kills = record.read()
+    return {
+        mutant
+        for mutant in table
+        if mutant.file in moved or kills[mutant.file][mutant.name].file in tests
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
+    told = subprocess.run(  # noqa: S603  # our own arguments
+        [git, *arguments], capture_output=True, text=True, check=False, cwd=root
+    )
+    return told.stdout.strip() if told.returncode == 0 else None
