@@ -16,7 +16,9 @@ from tests.proof.overspend.run import prove
 from tests.races.test_broken_lock import BROKEN, READ
 from tests.support.accounts import CREDIT, Accounts
 
-ROUNDS: Final = 20
+# 20 of them have a known number of places.
+ROUNDS: Final = 26
+EXACT: Final = 20
 SEED: Final = 20260131
 
 
@@ -29,6 +31,8 @@ async def test_exactly_as_many_are_accepted_as_there_are_credits_for(
     record_property("figures", told)
     assert verdict.is_proven, told
     assert verdict.figures["requests to reserve"] >= ROUNDS * CALLERS
+    tried = {zero.what: zero.of for zero in verdict.zeros}
+    assert tried["not as many accepted as there are places"] == EXACT
 
 
 @pytest.mark.parametrize("lock", BROKEN)
@@ -43,26 +47,28 @@ async def test_it_goes_red_on(lock: str, ground: Ground) -> None:
     found = {zero.what: zero.found for zero in verdict.zeros}
     told = verdict.told()
     assert found["accepted without credits for it"] > 0, told
-    assert found["places that were left or taken twice"] == 1, told
+    assert found["places that were left or taken twice"] > 0, told
+    assert found["not as many accepted as there are places"] == 1, told
     assert found["balances that are not exact"] == 1, told
     assert found["versions missing or given twice"] > 0, told
     assert found["findings of the audit"] > 0, told
     assert not verdict.is_proven
 
 
-async def test_it_goes_red_on_two_processes_that_do_not_lock(ground: Ground) -> None:
+@pytest.mark.parametrize("entry", [Entry.CREDITS, Entry.HTTP])
+async def test_it_goes_red_on_two_processes_that_do_not_lock(entry: Entry, ground: Ground) -> None:
     text = (FUNCTIONS / "credits" / "_lock.sql").read_text(encoding="utf-8")
-    crowd = Round(2, Entry.HTTP, 200 * CREDIT, (CREDIT,) * 400, 200)
+    crowd = Round(ENTRIES.index(entry), entry, 200 * CREDIT, (CREDIT,) * 400, 200)
     # A process has one call of an account under way: it stays long enough to meet the other's.
     broken = text.replace(READ, f"{BROKEN['no lock']} perform pg_sleep(0.1);\n")
-    verdict = await prove(
-        ground,
-        [crowd],
-        SEED,
-        entries=[Entry.HTTP],
-        broken=broken,
-    )
+    verdict = await prove(ground, [crowd], SEED, entries=[entry], broken=broken)
     assert verdict.zeros[0].found > 0, verdict.told()
+
+
+def test_of_the_rounds_that_are_published_over_200_have_a_known_number_of_places() -> None:
+    assert sum(round_of(7, number).places is not None for number in range(300)) == 204
+    in_ci = [round_of(SEED, number).places for number in range(ROUNDS)]
+    assert sum(places is not None for places in in_ci) == EXACT
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,20 @@ async def test_a_yes_that_postgres_does_not_hold_is_seen(
     await judge.look(done, account, Told([(CREDIT, Answer(account))]))
     assert {zero.what: zero.found for zero in judge.zeros if zero.found} == {
         "answers that are not what Postgres holds": 1
+    }
+
+
+async def test_each_place_that_is_left_is_counted(
+    accounts: Accounts, admin: Connection, credits: Credits
+) -> None:
+    account = await accounts.open(10)
+    judge = Judge(SEED, admin, credits)
+    no = Answer(None, "INSUFFICIENT_CREDITS", 10 * CREDIT)
+    done = Round(0, Entry.SQL, 10 * CREDIT, (11 * CREDIT,) * 5, 3)
+    await judge.look(done, account, Told([(11 * CREDIT, no)] * 5))
+    assert {zero.what: zero.found for zero in judge.zeros if zero.found} == {
+        "places that were left or taken twice": 3,
+        "not as many accepted as there are places": 1,
     }
 
 

@@ -107,19 +107,19 @@ class SqlDoor:
 
 
 class CreditsDoor:
-    """`Credits`: requests of one by the methods for one, as the program makes them."""
+    """`Credits` of several processes by turns; requests of one by the methods for one."""
 
-    def __init__(self, credits: Credits, patience: Patience) -> None:
-        self._credits = credits
+    def __init__(self, credits: Sequence[Credits], patience: Patience) -> None:
+        self._credits = cycle(credits)
         self._patience = patience
 
     async def reserve(self, account: UUID, wanted: Sequence[tuple[str, int]]) -> list[Answer]:
         requests = [ReserveRequest(*one) for one in wanted]
         if len(requests) > 1:
-            rows = await self._ask(lambda: self._credits.reserve_set(account, requests))
+            rows = await self._ask(lambda: next(self._credits).reserve_set(account, requests))
             return [_answer(row.outcome, row.reservation_id, row.facts) for row in rows]
         try:
-            row = await self._ask(lambda: self._credits.reserve(account, requests[0]))
+            row = await self._ask(lambda: next(self._credits).reserve(account, requests[0]))
         except Refusal as refusal:
             return [_answer(refusal.code, None, refusal.facts)]
         return [_answer(row.outcome, row.reservation_id, None)]
@@ -127,16 +127,18 @@ class CreditsDoor:
     async def settle(self, account: UUID, used: Sequence[tuple[UUID, int]]) -> list[str]:
         requests = [SettleRequest(*one) for one in used]
         if len(requests) > 1:
-            rows = await self._ask(lambda: self._credits.settle_set(account, requests))
+            rows = await self._ask(lambda: next(self._credits).settle_set(account, requests))
             return [row.outcome for row in rows]
-        return [(await self._ask(lambda: self._credits.settle(account, requests[0]))).outcome]
+        return [(await self._ask(lambda: next(self._credits).settle(account, requests[0]))).outcome]
 
     async def release(self, account: UUID, held: Sequence[UUID]) -> list[str]:
         requests = [ReleaseRequest(one) for one in held]
         if len(requests) > 1:
-            rows = await self._ask(lambda: self._credits.release_set(account, requests))
+            rows = await self._ask(lambda: next(self._credits).release_set(account, requests))
             return [row.outcome for row in rows]
-        return [(await self._ask(lambda: self._credits.release(account, requests[0]))).outcome]
+        return [
+            (await self._ask(lambda: next(self._credits).release(account, requests[0]))).outcome
+        ]
 
     async def _ask(self, method: Callable[[], Awaitable[T]]) -> T:
         async def call() -> T:

@@ -56,6 +56,7 @@ class Judge:
         self.overspent = Zero("accepted without credits for it", 0, "requests")
         self.early = Zero("refused while there was room", 0, "refusals")
         self.short = Zero("places that were left or taken twice", 0, "places")
+        self.other = Zero("not as many accepted as there are places", 0, "rounds of known places")
         self.unlike = Zero("answers that are not what Postgres holds", 0, "answers")
         self.inexact = Zero("balances that are not exact", 0, "accounts")
         self.holes = Zero("versions missing or given twice", 0, "versions")
@@ -69,6 +70,7 @@ class Judge:
             self.overspent,
             self.early,
             self.short,
+            self.other,
             self.unlike,
             self.inexact,
             self.holes,
@@ -122,12 +124,18 @@ class Judge:
         """Compare what callers were told with what was there."""
         accepted = [answer for _, answer in told.answers if answer.reservation is not None]
         self.unlike.of += len(told.answers)
-        if Counter(answer.reservation for answer in accepted) != held:
-            self.unlike.happened(f"{replay}{len(accepted)} accepted, {held.total()} reservations")
+        claimed = Counter(answer.reservation for answer in accepted if answer.reservation)
+        for reservation in sorted(((claimed - held) + (held - claimed)).elements()):
+            told_of = f"told {claimed[reservation]} times, there {held[reservation]} times"
+            self.unlike.happened(f"{replay}reservation {reservation}: {told_of}")
         if done.places is not None:
-            self.short.of += len(done.amounts)
-            if len(accepted) != done.places:
+            self.short.of += done.places
+            self.other.of += 1
+            wrong = abs(len(accepted) - done.places)
+            for _ in range(wrong):
                 self.short.happened(f"{replay}{len(accepted)} accepted of {done.places}")
+            if wrong:
+                self.other.happened(f"{replay}{len(accepted)} accepted of {done.places}")
 
         refused = [(amount, answer) for amount, answer in told.answers if answer.code == _REFUSED]
         self.early.of += len(refused)
