@@ -9,6 +9,7 @@ from benchmarks.harness import warn_unless_clean
 # What `--count` counts, and what a run does that is to be published.
 PROOFS: dict[str, tuple[str, int]] = {
     "model": ("operations against the model", 1_000_000),
+    "history": ("calls of many at once", 200_000),
     "mutants": ("mutants", 1_000),
     "tampering": ("tamperings", 1_000),
     "crashes": ("rounds with a crash", 500),

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,74 +11,47 @@ from app.core.database import Database
 from app.core.refusals import Refusal
 from app.credits import Credits
 from app.credits.rows import Checked, Deducted
-from app.usage import Usage
 from db.driver import Connection
-from tests.proof.callers import ACCOUNTS, CALLERS, Callers
-from tests.proof.history import Told, check
+from tests.proof.ground import Ground
+from tests.proof.history.callers import Callers
+from tests.proof.history.check import Told, check
+from tests.proof.history.run import CALLS, prove
 from tests.proof.model.account import Account
 from tests.proof.model.shapes import CREDIT
-from tests.proof.model.stored import compare_stored
 
-CALLS = 20_000
 SEED = 11
-# What so many at once must have met.
-OUTCOMES = frozenset(
-    (
-        "reserve OK",
-        "reserve beside other accounts",
-        "settle beside other accounts",
-        "release beside other accounts",
-        "reserve INSUFFICIENT_CREDITS",
-        "reserve_set INSUFFICIENT_CREDITS",
-        "settle OK",
-        "settle RESERVATION_SETTLED",
-        "settle RESERVATION_RELEASED",
-        "release RESERVATION_SETTLED",
-        "extend OK",
-        "extend INSUFFICIENT_CREDITS",
-        "deduct OK",
-        "deduct INSUFFICIENT_CREDITS",
-        "refund OK",
-        "refund REFUND_EXCEEDS_SETTLED",
-        "void_grant OK",
-        "adjust INSUFFICIENT_CREDITS",
-        "check_balance OK",
-    )
-)
-
-
-def at_once(calls: Sequence[Told]) -> int:
-    """Return how many calls of one account were under way together, at most."""
-    most = 0
-    for account_id in {call.account_id for call in calls}:
-        mine = [call for call in calls if call.account_id == account_id]
-        under_way = 0
-        for _, step in sorted([(c.started, 1) for c in mine] + [(c.ended, -1) for c in mine]):
-            under_way += step
-            most = max(most, under_way)
-    return most
 
 
 @pytest.mark.timeout(300)
 async def test_what_many_callers_are_told_fits_one_order(
-    database: Database, admin: Connection, record_property: Callable[[str, object], None]
+    ground: Ground, record_property: Callable[[str, object], None]
 ) -> None:
-    callers = Callers(database, admin, SEED)
-    await callers.play(CALLS)
-    calls = callers.recorder.calls
-    together = at_once(calls)
-    record_property(
-        "figures",
-        f"history: {len(calls):,} calls of {CALLERS} callers on {ACCOUNTS} accounts,"
-        f" up to {together} at once on one; seed {SEED}",
-    )
-    assert check(calls, callers.accounts) == []
-    for account in callers.accounts:
-        await compare_stored(database, account, since=0)
-    assert await Credits(database).audit() == []
-    assert await Usage(database).audit() == []
-    assert together >= 8
-    assert set(callers.outcomes) >= OUTCOMES
+    verdict = await prove(ground, CALLS, SEED)
+    record_property("figures", verdict.told())
+    assert verdict.is_proven, verdict.told()
+
+
+async def test_it_goes_red_where_nobody_asks_at_once_or_little_is_met(ground: Ground) -> None:
+    verdict = await prove(ground, 64, SEED)
+    found = {zero.what: zero.found for zero in verdict.zeros}
+    assert found["outcomes never met"] > 0
+    assert found["answers that fit no order, or not that of time"] == 0
+    assert not verdict.is_proven
+
+
+async def test_it_goes_red_on_a_function_that_forgets_its_version(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A charge whose answer tells the version of the one before it."""
+    decide = Credits.deduct
+
+    async def forget(self: Credits, *args: Any, **more: Any) -> Deducted:
+        row = await decide(self, *args, **more)
+        return replace(row, version=row.version - 1, version_before=row.version_before - 1)
+
+    monkeypatch.setattr(Credits, "deduct", forget)
+    verdict = await prove(ground, 500, SEED)
+    assert verdict.zeros[0].found > 0, verdict.told()
 
 
 # Histories that were forged.

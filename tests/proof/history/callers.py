@@ -15,7 +15,7 @@ from app.credits import Credits, ExtendRequest, ReleaseRequest, ReserveRequest, 
 from app.credits.calls import is_held
 from app.credits.lines import Apart
 from db.driver import Connection
-from tests.proof.history import Recorder
+from tests.proof.history.check import Recorder
 from tests.proof.model.account import Account
 from tests.proof.model.shapes import CREDIT, Policy
 from tests.proof.model.terms import opened
