@@ -28,7 +28,16 @@ ROOT = texts.ROOT
 PAGES = (ROOT / "benchmarks" / "RESULTS.md", ROOT / "docs" / "how-we-know.md")
 COMMAND = "python -m benchmarks.report"
 # In the order in which they are told.
-PROOFS = ("model", "history", "interleavings", "overspend", "crashes", "mutants", "tampering")
+PROOFS = (
+    "model",
+    "history",
+    "interleavings",
+    "overspend",
+    "crashes",
+    "cancellation",
+    "mutants",
+    "tampering",
+)
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 _START = "<!-- results:"
 # A row is to be read, not searched.

@@ -13,6 +13,7 @@ PROOFS: dict[str, tuple[str, int]] = {
     "mutants": ("mutants", 1_000),
     "tampering": ("tamperings", 1_000),
     "crashes": ("rounds with a crash", 500),
+    "cancellation": ("storms of callers who leave", 500),
     "interleavings": ("schedules", 60_000),
     "overspend": ("rounds, by turns over three ways in", 300),
 }

@@ -2,32 +2,49 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.core.database import Database
-from tests.proof.crashes.storm import Storm, broken_off
+from tests.proof.cancellation import ACCOUNTS, OPENING, prove
+from tests.proof.crashes.load import Step, Work
+from tests.proof.crashes.storm import _AWAITS, Storm, broken_off
+from tests.proof.ground import Ground
 from tests.support.accounts import Accounts
 
 SEED = 20261126
-WORKS = 1_000
-OPENING = 10_000
-ACCOUNTS = 5
-STORMS = 20
+STORMS = 25
+SMALL_STORMS = 20
 
 
-async def test_a_storm_of_cancellations_loses_nothing_and_doubles_nothing(
-    database: Database, accounts: Accounts, record_property: Callable[[str, object], None]
+async def test_storms_of_cancellations_lose_nothing_and_double_nothing(
+    ground: Ground, record_property: Callable[[str, object], None]
 ) -> None:
-    opened = [await accounts.open(OPENING) for _ in range(ACCOUNTS)]
-    storm = Storm(database, SEED)
-    verdict = await storm.blow(opened, OPENING, WORKS)
+    verdict = await prove(ground, STORMS, SEED)
     record_property("figures", verdict.told())
     assert verdict.is_proven, verdict.told()
     # Some before, some after the commit; or the storm would prove nothing.
-    assert storm.truth.committed
-    assert len(storm.truth.errors) > len(storm.truth.committed)
+    assert 0 < verdict.figures["of them had happened"] < verdict.figures["broken off"]
+
+
+async def test_it_goes_red_where_a_retry_is_answered_otherwise_and_where_little_is_met(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Storm._ask
+
+    async def ask_anew(self: Storm, work: Work, step: Step) -> dict[str, Any]:
+        if step.name in {"reserve", "deduct"}:
+            work = replace(work, key=f"{work.key}-{self._chance.random()}")
+        return await ask(self, work, step)
+
+    monkeypatch.setattr(Storm, "_ask", ask_anew)
+    monkeypatch.setattr("tests.proof.crashes.storm._AWAITS", dict.fromkeys(_AWAITS, 1))
+    verdict = await prove(ground, 1, SEED)
+    found = {zero.what for zero in verdict.zeros if zero.found}
+    assert {"happened twice", "answered otherwise when asked again"} <= found, verdict.told()
+    assert "places where nobody was broken off" in found
 
 
 async def _left_begun(database: Database, accounts: Accounts) -> int:
@@ -36,7 +53,7 @@ async def _left_begun(database: Database, accounts: Accounts) -> int:
     Small ones, on new connections: in a large one the next caller ends what was left begun.
     """
     begun = 0
-    for seed in range(STORMS):
+    for seed in range(SMALL_STORMS):
         await database._pool.expire_connections()
         opened = [await accounts.open(OPENING) for _ in range(ACCOUNTS)]
         verdict = await Storm(database, seed).blow(opened, OPENING, 15)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import types
+from collections import Counter
 from collections.abc import Coroutine, Generator
 from random import Random
 from typing import Any
@@ -17,8 +18,16 @@ from tests.proof.crashes.waits import NotSeen, seen
 from tests.proof.verdict import Verdict, Zero
 from tests.support.accounts import CREDIT
 
-# A call awaits less often; then it is not broken off.
-_AWAITS = 8
+# Who rides with others awaits one answer; a deduction its turn, a connection, and what is said on
+# it. One that awaits less often is not broken off.
+_AWAITS = {"reserve": 1, "settle": 1, "release": 1, "deduct": 4}
+# Where a storm must have broken off somebody: before what was awaited came, and after.
+POINTS = tuple(
+    (name, at, late)
+    for name, most in _AWAITS.items()
+    for at in range(1, min(most, 3) + 1)
+    for late in (False, True)
+)
 _AT_ONCE = 40
 _QUIET_SECONDS = 5
 # A statement that was prepared and never executed counts as active.
@@ -67,6 +76,8 @@ class Storm:
         self._chance = Random(seed)  # to be drawn again
         self._seed = seed
         self.truth = Truth()
+        # How many were broken off where.
+        self.met: Counter[tuple[str, int, bool]] = Counter()
 
     async def blow(self, accounts: list[UUID], opening: int, count: int) -> Verdict:
         """Break off, ask again with the same keys, and compare the books."""
@@ -90,7 +101,7 @@ class Storm:
         findings = Zero("audit findings", len(accounts), "accounts")
         given = [Given(account, "top_up", opening * CREDIT) for account in accounts]
         await Books(works, self.truth, given).compare(self._database, lost, doubled, sums)
-        await audited(self._database, findings, [None])
+        await audited(self._database, findings, accounts)
         verdict.zeros = [begun, lost, doubled, changed, sums, findings]
         verdict.figures = {
             "requests": requests,
@@ -102,14 +113,14 @@ class Storm:
     async def _first(self, work: Work, crowd: asyncio.Semaphore) -> None:
         async with crowd:
             for step in work.steps:
+                # Some arrive, or nothing would ever be settled.
+                at = self._chance.randint(1, _AWAITS[step.name] + 1)
+                late = self._chance.random() < 1 / 2
                 try:
-                    answer = await broken_off(
-                        self._ask(work, step),
-                        self._chance.randint(1, _AWAITS),
-                        late=self._chance.random() < 1 / 2,
-                    )
+                    answer = await broken_off(self._ask(work, step), at, late=late)
                 except asyncio.CancelledError:
                     self.truth.errors[step] = "cancelled"
+                    self.met[step.name, at, late] += 1
                     return
                 self.truth.note(step, answer)
 
