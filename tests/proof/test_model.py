@@ -77,6 +77,13 @@ BROKEN: dict[str, tuple[str, dict[str, str]]] = {
             " overage = a.overage + greatest(p.held - a.available, 0),",
         },
     ),
+    "a shared call takes what all accounts ask for from each": (
+        "credits.reserve_many",
+        {
+            "partition by f.account_id order by f.ordinal\n                rows between": "order"
+            " by f.ordinal rows between"
+        },
+    ),
     "a shared call reserves what ended a moment ago": (
         "credits.reserve_many",
         {"a.next_due_at > greatest(v_now, a.clock_at)": "true"},

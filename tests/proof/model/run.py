@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from app.core.database import Database, PoolLimits, prepare_connection
+from app.core.refusals import Refusal
 from app.credits import Credits
 from app.usage import Usage
 from tests.conftest import Servers
@@ -23,7 +24,7 @@ from tests.proof.model.chance import Chance
 from tests.proof.model.compare import Mismatch, same
 from tests.proof.model.due import next_boundary
 from tests.proof.model.shapes import CREDIT, LIFETIME, Policy
-from tests.proof.model.steps import Step
+from tests.proof.model.steps import MANY, Step, ask_many, sets_of
 from tests.proof.model.stored import compare_stored, written
 from tests.proof.model.terms import opened
 from tests.support.accounts import Accounts
@@ -132,6 +133,8 @@ class Run:
         self.accounts = 0
         self.seen: Counter[str] = Counter()
         self.found: Found | None = None
+        # With how many others an account's last operation was decided.
+        self._beside: dict[Player, int] = {}
         self.findings: list[Any] = []
         self.began = time.monotonic()
         self.took = 0.0
@@ -213,20 +216,20 @@ class Run:
         self, database: Database, projects: list[UUID], slots: range, number: int
     ) -> None:
         credits = Credits(database)
+        turns: dict[Player, int] = {}
         for slot in slots:
-            if self.found is not None:
-                return
             player = await self._player(database, projects, slot, number)
-            if player is None:
-                continue
-            todo = player.chance.random.choice([0, 1, 1, 2, 3, 5, 8])
+            if player is not None:
+                turns[player] = player.chance.random.choice([0, 1, 1, 2, 3, 5, 8])
+        while turns and self.found is None:
             # A crowd is made at one moment, or its first have ended before its last.
-            while todo > 0 or player.chance.waiting:
-                if self.only is not None and self.upto and player.done >= self.upto:
-                    break
-                todo -= 1
-                if not await self._step(database, credits, player):
-                    return
+            turns = {
+                player: todo - 1
+                for player, todo in turns.items()
+                if (todo > 0 or player.chance.waiting)
+                and not (self.only is not None and self.upto and player.done >= self.upto)
+            }
+            await self._turn(database, credits, list(turns))
 
     async def _player(
         self, database: Database, projects: list[UUID], slot: int, number: int
@@ -279,24 +282,67 @@ class Run:
         self.accounts += 1
         return Player(name, Chance(random, account, is_vast), self._now)
 
-    async def _step(self, database: Database, credits: Credits, player: Player) -> bool:
-        """Play one operation on both; return whether to go on."""
+    async def _turn(self, database: Database, credits: Credits, players: list[Player]) -> None:
+        """Play one operation of each: by the way of many, those that ask for it, together."""
+        steps = {player: player.chance.next(self._now) for player in players}
+        for player in players:
+            self._beside.pop(player, None)
+        for player, step in steps.items():
+            player.done += 1
+            self.played += 1
+            player.played.append((self._now, step))
+        decided: dict[Player, Any] = {}
+        for name in sorted({*MANY.values()}):
+            together = [
+                player
+                for player, step in steps.items()
+                if step.asks_many and MANY[step.name] == name
+            ]
+            for some in sets_of(together, steps):
+                decided.update(await self._ask_many(credits, some, steps))
+        for player, step in steps.items():
+            if self.found is None:
+                await self._step(database, credits, player, step, decided.get(player))
+
+    async def _ask_many(
+        self, credits: Credits, players: list[Player], steps: dict[Player, Step]
+    ) -> dict[Player, Any]:
+        asked = [(player.account, steps[player]) for player in players]
+        name = MANY[asked[0][1].name]
+        try:
+            answers = await ask_many(credits, asked)
+        except Refusal as refusal:
+            # Of all of them: which of them it is of shows one by one.
+            if len(players) == 1:
+                return {players[0]: refusal}
+            alone = [await self._ask_many(credits, [player], steps) for player in players]
+            return {player: answer for each in alone for player, answer in each.items()}
+        except asyncpg.PostgresError as error:
+            # No refusal is raised so.
+            self._differs(players[0], steps[players[0]], f"with {len(players)}: {error!r}")
+            return {}
+        plain = sum(answer is not None for answer in answers)
+        self.seen[f"{name} of several accounts"] += len(players) > 1
+        self.seen[f"{name} of several accounts, not all plain"] += 0 < plain < len(players)
+        for (_, step), answer in zip(asked, answers, strict=True):
+            self.seen[f"{step.name} {'is not plain' if answer is None else 'is plain'}"] += 1
+        if len(players) > 1:
+            self._beside |= dict.fromkeys(players, len(players) - 1)
+        return dict(zip(players, answers, strict=True))
+
+    async def _step(
+        self, database: Database, credits: Credits, player: Player, step: Step, actual: Any
+    ) -> None:
+        """Play an operation on the model, and on the product what is not decided there yet."""
         account = player.account
-        step = player.chance.next(self._now)
-        player.done += 1
-        self.played += 1
-        player.played.append((self._now, step))
         before = seen.Before.of(account)
         try:
-            actual = await step.on_many(credits, account) if step.asks_many else None
-            if step.asks_many:
-                self.seen[f"{step.name} {'is not plain' if actual is None else 'is plain'}"] += 1
             if actual is None:
                 actual = await step.on_product(credits, account)
         except asyncpg.PostgresError as error:
             # No refusal is raised so.
             self._differs(player, step, repr(error))
-            return False
+            return
         try:
             expected = step.on_model(account, self._now)
             same(expected, actual)
@@ -307,11 +353,12 @@ class Run:
             self._differs(player, step, str(mismatch))
             if self.found is not None and not self.found.written:
                 self.found.written = await written(database, account, before.version)
-        return self.found is None
 
     def _differs(self, player: Player, step: Step | None, what: str) -> None:
         if self.found is None:
             told = step.told() if step is not None else "at its end"
+            if others := self._beside.get(player):
+                told += f"\n  in one call with {others} others: perhaps only the whole run shows it"
             self.found = Found(
                 self.seed,
                 player.name,

@@ -74,6 +74,11 @@ _RULES = (
 REQUIRED = frozenset(
     [f"{name} {outcome}" for name, all_of in _OUTCOMES.items() for outcome in all_of.split()]
     + [f"{name} {which}" for name in MANY for which in ("is plain", "is not plain")]
+    + [
+        f"{name} of several accounts{and_}"
+        for name in {*MANY.values()}
+        for and_ in ("", ", not all plain")
+    ]
     + [*_RULES]
 )
 

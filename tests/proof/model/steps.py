@@ -1,15 +1,18 @@
 """One operation, played on the product and on the model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from app.core.refusals import Refusal
 from app.credits import Credits
+from app.credits.batches import SET_LIMIT
 from tests.proof.model import gives, terms, uses
 from tests.proof.model.account import Account
 from tests.proof.model.shapes import Grant, Refused, Reservation
+
+_Player = TypeVar("_Player")
 
 
 def _single(decide: Callable[..., Sequence[Any]]) -> Callable[..., Any]:
@@ -75,23 +78,11 @@ class Step:
         except Refusal as refusal:
             return refusal
 
-    async def on_many(self, credits: Credits, account: Account) -> Any:
-        """Return the answer of what decides only what is plain, or None."""
+    def requests(self) -> list[Any]:
+        """Return what it asks of one account by the way of many."""
         [asked] = self.args
-        requests = _sent(asked if isinstance(asked, list) else [asked])
-        decide = getattr(credits, MANY[self.name])
-        try:
-            answers = await decide([account.id] * len(requests), requests)
-        except Refusal as refusal:
-            return refusal
-        if None in answers:
-            # All of an account, or nothing.
-            assert set(answers) == {None}
-            return None
-        *others, last = answers
-        if not isinstance(asked, list):
-            return last
-        return [*(replace(answer, balance=None) for answer in others), last]
+        sent: list[Any] = _sent(asked if isinstance(asked, list) else [asked])
+        return sent
 
     def on_model(self, account: Account, clock: datetime) -> Any:
         """Return the model's answer, or its refusal."""
@@ -106,6 +97,53 @@ class Step:
         parts += [f"{name}={_written(value)}" for name, value in self.more.items()]
         first = f"{MANY[self.name]}, or " if self.asks_many else ""
         return f"{first}{self.name}({', '.join(parts)})"
+
+
+async def ask_many(credits: Credits, asked: Sequence[tuple[Account, Step]]) -> list[Any]:
+    """Ask of several accounts in one call what decides only what is plain.
+
+    Returns the answer to each step, or None where nothing was decided.
+    """
+    parts = [(account, step.requests()) for account, step in asked]
+    accounts = [account.id for account, requests in parts for _ in requests]
+    decide = getattr(credits, MANY[asked[0][1].name])
+    answers = await decide(accounts, [each for _, requests in parts for each in requests])
+    told, at = [], 0
+    for (_, step), (_, requests) in zip(asked, parts, strict=True):
+        told.append(_of_many(step, answers[at : at + len(requests)], at))
+        at += len(requests)
+    return told
+
+
+def sets_of(players: Sequence[_Player], steps: Mapping[_Player, Step]) -> Iterator[list[_Player]]:
+    """Yield those who fit into one call, which takes as many requests as a set."""
+    some: list[_Player] = []
+    size = 0
+    for player in players:
+        requests = len(steps[player].requests())
+        if not requests:
+            # Refused alone, and nothing beside others.
+            yield [player]
+            continue
+        if some and size + requests > SET_LIMIT:
+            yield some
+            some, size = [], 0
+        some.append(player)
+        size += requests
+    if some:
+        yield some
+
+
+def _of_many(step: Step, answers: Sequence[Any], before: int) -> Any:
+    if None in answers:
+        # All of an account, or nothing.
+        assert set(answers) == {None}
+        return None
+    # Counted from its own first, not from that of the call.
+    *others, last = [replace(each, ordinal=each.ordinal - before) for each in answers]
+    if not isinstance(step.args[0], list):
+        return last
+    return [*(replace(answer, balance=None) for answer in others), last]
 
 
 def _sent(value: Any) -> Any:
