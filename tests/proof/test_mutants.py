@@ -154,6 +154,20 @@ def test_what_changed_is_what_git_says_and_not_the_record(
     assert history.since(last, TABLE, tmp_path) == set()
     monkeypatch.setenv("CI_BASE", last)
     assert history.base(tmp_path) == last
+    monkeypatch.setenv("CI_BASE", "nowhere")
+    with pytest.raises(ValueError, match="CI_BASE is no commit here: nowhere"):
+        history.base(tmp_path)
+
+
+def test_a_record_that_only_names_another_killer_is_not_believed(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    kept = json.loads(record.RECORD.read_text("utf-8"))
+    name, kill = next(iter(kept["credits/settle.sql"]["killed"].items()))
+    kill["killer"] = "tests/functions/test_gone.py::test_gone"
+    first = past.commit(1, **{KILLED: json.dumps(kept)})
+    assert [(mutant.file, mutant.name) for mutant in history.since(first, TABLE, tmp_path)] == [
+        ("credits/settle.sql", name)
+    ]
 
 
 def test_without_a_record_of_then_all_has_changed_and_without_git_nobody_knows(
@@ -166,6 +180,10 @@ def test_without_a_record_of_then_all_has_changed_and_without_git_nobody_knows(
     # Younger than a day.
     assert history.base(tmp_path) == first
     assert history.since(first, TABLE, tmp_path) == set(TABLE)
+    cut_off = tmp_path / "cut-off"
+    past.commit(3)
+    past.do("clone", "-q", "--depth", "1", f"file://{tmp_path}", str(cut_off))
+    assert history.base(cut_off) is None
 
 
 def test_a_mutant_that_changes_nothing_survives_and_the_command_fails() -> None:

@@ -274,7 +274,7 @@ def _changed_and_sample(
     left = min(seconds, LIMIT_SECONDS - (time.monotonic() - began))
     done |= run(rest, known, left, seconds_each) if left > 0 else {}
     return done, {
-        "changed since": base or "nobody knows: there is no git",
+        "changed since": base or "nobody knows: there is no git, or not all of it",
         "of these tried": f"{tried} of {len(todo)}",
     }
 

@@ -21,10 +21,16 @@ _BASE = "CI_BASE"
 def base(root: Path = record.ROOT) -> str | None:
     """Return the commit since which changes count: of CI_BASE, or a day before the last one.
 
-    None without git: there is nothing to compare with.
+    None without git, or with a clone that is cut off: there is nothing to compare with. Raises
+    where CI_BASE is no commit.
     """
     if named := os.environ.get(_BASE):
-        return _git(root, "rev-parse", "--verify", f"{named}^{{commit}}")
+        found = _git(root, "rev-parse", "--verify", f"{named}^{{commit}}")
+        if found is None:
+            raise ValueError(f"{_BASE} is no commit here: {named}")
+        return found
+    if _git(root, "rev-parse", "--is-shallow-repository") != "false":
+        return None
     last = _git(root, "log", "-1", "--format=%ct")
     if last is None:
         return None
@@ -35,7 +41,10 @@ def base(root: Path = record.ROOT) -> str | None:
 
 
 def since(commit: str, table: list[Mutant], root: Path = record.ROOT) -> set[Mutant]:
-    """Return the mutants of functions, or with killers, that are not as they were then."""
+    """Return the mutants of functions, or with killers, that are not as they were then.
+
+    Also those whose killer is another one now: a record is written, not only made.
+    """
     then = _git(root, "show", f"{commit}:{record.RECORD.relative_to(record.ROOT)}")
     digests = {} if then is None else json.loads(then)
     moved = {
@@ -45,12 +54,19 @@ def since(commit: str, table: list[Mutant], root: Path = record.ROOT) -> set[Mut
         or (kept["function"], kept["mutants"])
         != (digest_of_function(file), digest_of_mutants(file, table))
     }
+    named = {
+        (file, name): kill["killer"]
+        for file, kept in digests.items()
+        for name, kill in kept["killed"].items()
+    }
     tests = set((_git(root, "diff", "--name-only", commit, "--", "tests") or "").split())
     _, kills = record.read()
     return {
         mutant
         for mutant in table
-        if mutant.file in moved or kills[mutant.file][mutant.name].file in tests
+        if mutant.file in moved
+        or (kill := kills[mutant.file][mutant.name]).file in tests
+        or named.get((mutant.file, mutant.name)) != kill.killer
     }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-# A mutant is tried by tests of its own, then by all; each of both within this.
+# A mutant is tried by its killer, by tests of its own, then by all: together within this.
 SECONDS = 60
 _PRIVILEGE = "42501"
 
