@@ -149,6 +149,9 @@ async def test_a_run_that_met_too_little_has_proven_nothing(
     assert verdict(run).is_proven
     # As if that had been all of a whole run.
     run.played = WHOLE
+    # Counted, zero times.
+    for name in REQUIRED:
+        run.seen[name] += 0
     [rules] = [zero for zero in verdict(run).zeros if zero.what == "rules never met"]
     assert rules.of == len(REQUIRED)
     assert 0 < rules.found < rules.of

@@ -10,6 +10,8 @@ WHOLE = 100_000
 
 def verdict(run: Run) -> Verdict:
     """Return what was tried and what went wrong."""
+    # What was counted zero times was not met.
+    met = REQUIRED & set(+run.seen)
     answers = Zero("answers that differ", run.played, "operations")
     books = Zero("findings of both audits", run.accounts, "accounts")
     zeros = [answers, books]
@@ -19,18 +21,17 @@ def verdict(run: Run) -> Verdict:
         books.happened(str(finding))
     if run.played >= WHOLE:
         rules = Zero("rules never met", len(REQUIRED), "rules and outcomes")
-        for missing in sorted(REQUIRED - set(run.seen)):
+        for missing in sorted(REQUIRED - met):
             rules.happened(missing)
         zeros.append(rules)
     took = round(run.took, 1)
     figures = {
         "accounts": run.accounts,
         "whole accounts compared": run.compared,
-        "rules and outcomes met": len(REQUIRED & set(run.seen)),
+        "rules and outcomes met": len(met),
         "operations a second": round(run.played / took) if took else 0,
         "rarest": ", ".join(
-            f"{name} {run.seen[name]}"
-            for name in sorted(REQUIRED & set(run.seen), key=lambda name: run.seen[name])[:4]
+            f"{name} {run.seen[name]}" for name in sorted(met, key=lambda name: run.seen[name])[:4]
         ),
     }
     return Verdict("model", run.seed, zeros, figures, began=run.began)
