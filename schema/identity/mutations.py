@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 from strawberry.types import Info
 
-from app.core.refusals import Refusal, invalid
+from app.core.refusals import invalid
 from app.identity.keys import KeyKind, make_key
 from app.identity.rights import SCOPES, Operation
 from app.identity.viewer import ViewerKind
@@ -45,6 +45,7 @@ from schema.identity.types import (
     Project,
 )
 from schema.inputs import read_id, read_key, read_origins, read_text, value_of
+from schema.projects import asked_project, check_own
 from schema.refusals import (
     RefusalsAsData,
 )
@@ -108,9 +109,7 @@ class IdentityMutations:
         context.require(Operation.UPDATE_PROJECT)
         project_id = read_id(input.project_id, "projectId")
         origins = read_origins(input.allowed_origins, "allowedOrigins")
-        if context.viewer.project_id not in (None, project_id):
-            # Somebody else's project and one that does not exist look the same.
-            raise Refusal("NOT_FOUND", {"kind": "project", "id": str(project_id)})
+        check_own(context, project_id)
         row = await context.services.identity.set_allowed_origins(project_id, origins)
         return UpdateProjectSettingsSuccess(project=Project.of(row), replayed=row.replayed)
 
@@ -342,13 +341,8 @@ async def _create_key(
 
 
 def _project(context: Context, asked: strawberry.ID | None) -> UUID:
-    own = context.viewer.project_id
-    if asked is None:
-        if own is None:
-            raise invalid("projectId", "must name the project: this key belongs to none")
-        return own
-    project_id = read_id(asked, "projectId")
-    if context.viewer.kind is not ViewerKind.ADMIN and project_id != own:
+    project_id = asked_project(context, asked)
+    if context.viewer.kind is not ViewerKind.ADMIN and project_id != context.viewer.project_id:
         raise invalid("projectId", "must be the project of this key")
     return project_id
 

@@ -5,14 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import pytest
 from asyncpg import Record
 
-from app.core.refusals import Refusal
 from app.credits.rows import Balance
 from db.driver import Connection
 from tests.support.accounts import Accounts
 from tests.support.clock import utc
+from tests.support.refusals import refused_whole
 
 NOW = utc("2026-03-10 10:00")
 PERIOD_END = utc("2026-04-10 10:00")
@@ -29,11 +28,8 @@ async def refused(
     accounts: Accounts, code: str, facts: Mapping[str, Any] | None = None
 ) -> AsyncIterator[None]:
     """Prove the three things of a refusal: its code, its facts, and that nothing moved."""
-    before = await accounts.snapshot()
-    with pytest.raises(Refusal) as refusal:
+    async with refused_whole(accounts.snapshot, code, facts or {}):
         yield
-    assert (refusal.value.code, refusal.value.facts) == (code, facts or {})
-    assert await accounts.snapshot() == before
 
 
 def balance(

@@ -4,9 +4,6 @@ import argparse
 import asyncio
 from collections import Counter
 
-import asyncpg
-
-from app.core.database import Database, PoolLimits, prepare_connection
 from tests.proof.crashes.storm import POINTS, Storm
 from tests.proof.ground import Ground, ground
 from tests.proof.verdict import Verdict, Zero, kept
@@ -25,30 +22,23 @@ async def prove(on: Ground, count: int, seed: int) -> Verdict:
     zeros: dict[str, Zero] = {}
     figures: Counter[str] = Counter()
     met: Counter[tuple[str, int, bool]] = Counter()
-    async with on.database() as name:
-        admin = await asyncpg.connect(on.servers.admin_url(name))
-        await prepare_connection(admin)
-        database = await Database.connect(on.servers.app_url(name), PoolLimits())
+    async with on.opened() as (database, admin):
         accounts = Accounts(database, admin)
-        try:
-            project = await accounts.project()
-            for number in range(seed, seed + count):
-                # A large pool of old connections would hide what one of them was left with.
-                await database._pool.expire_connections()
-                opened = [await accounts.open(OPENING, project_id=project) for _ in range(ACCOUNTS)]
-                storm = Storm(database, number)
-                told = await storm.blow(opened, OPENING, WORKS)
-                for zero in told.zeros:
-                    whole = zeros.setdefault(zero.what, Zero(zero.what, 0, zero.unit))
-                    whole.of += zero.of
-                    for example in zero.examples:
-                        whole.happened(_REPLAY.format(number) + example)
-                    whole.found += zero.found - len(zero.examples)
-                figures.update(told.figures)
-                met += storm.met
-        finally:
-            await database.close()
-            await admin.close()
+        project = await accounts.project()
+        for number in range(seed, seed + count):
+            # A large pool of old connections would hide what one of them was left with.
+            await database._pool.expire_connections()
+            opened = [await accounts.open(OPENING, project_id=project) for _ in range(ACCOUNTS)]
+            storm = Storm(database, number)
+            told = await storm.blow(opened, OPENING, WORKS)
+            for zero in told.zeros:
+                whole = zeros.setdefault(zero.what, Zero(zero.what, 0, zero.unit))
+                whole.of += zero.of
+                for example in zero.examples:
+                    whole.happened(_REPLAY.format(number) + example)
+                whole.found += zero.found - len(zero.examples)
+            figures.update(told.figures)
+            met += storm.met
     nowhere = Zero("places where nobody was broken off", len(POINTS), "places")
     for point in POINTS:
         if not met[point]:

@@ -6,7 +6,11 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
+from app.core.database import Database, PoolLimits, prepare_connection
 from app.core.servers import PostgresServer, ValkeyServer
+from db.driver import Connection
 from tests.conftest import TEMPLATE, Servers, cloned, make_template
 
 
@@ -20,6 +24,19 @@ class Ground:
     def database(self) -> AbstractAsyncContextManager[str]:
         """Lend the name of a fresh database."""
         return cloned(self.servers, self.template)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[tuple[Database, Connection]]:
+        """Lend a fresh database, as the application has it and as a superuser sees it."""
+        async with self.database() as name:
+            admin = await asyncpg.connect(self.servers.admin_url(name))
+            await prepare_connection(admin)
+            database = await Database.connect(self.servers.app_url(name), PoolLimits())
+            try:
+                yield database, admin
+            finally:
+                await database.close()
+                await admin.close()
 
 
 @asynccontextmanager

@@ -5,8 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from app.catalog import Catalog
 from app.catalog.edits import (
     FeatureTerms,
@@ -17,9 +15,9 @@ from app.catalog.edits import (
     PriceTerms,
     QualityTerms,
 )
-from app.core.refusals import Refusal
 from db.driver import Connection
 from tests.support.accounts import CREDIT
+from tests.support.refusals import refused_whole
 
 FEATURE = FeatureTerms("summary", "ai", "Summary", base_estimate=CREDIT)
 LEVEL = QualityTerms("fast", "Fast", 0, 10_000)
@@ -69,8 +67,5 @@ async def stands(admin: Connection) -> dict[str, list[str]]:
 @asynccontextmanager
 async def refused(admin: Connection, code: str, facts: dict[str, Any]) -> AsyncIterator[None]:
     """Prove the three things of a refusal: its code, its facts, and that nothing moved."""
-    before = await stands(admin)
-    with pytest.raises(Refusal) as refusal:
+    async with refused_whole(lambda: stands(admin), code, facts):
         yield
-    assert (refusal.value.code, refusal.value.facts) == (code, facts)
-    assert await stands(admin) == before

@@ -3,9 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import asyncpg
-
-from app.core.database import Database, PoolLimits, prepare_connection
 from app.credits import Credits
 from app.usage import Usage
 from tests.proof.ground import Ground
@@ -57,33 +54,26 @@ async def prove(ground: Ground, count: int, seed: int) -> Verdict:
     for number in range(-(-count // CALLS)):
         calls = min(CALLS, count - number * CALLS)
         replay = f"{REPLAY.format(calls, seed + number)}: "
-        async with ground.database() as name:
-            admin = await asyncpg.connect(ground.servers.admin_url(name))
-            await prepare_connection(admin)
-            database = await Database.connect(ground.servers.app_url(name), PoolLimits())
-            try:
-                callers = Callers(database, admin, seed + number)
-                await callers.play(calls)
-                told = callers.recorder.calls
-                wrong.of += len(told)
-                for found in check(told, callers.accounts):
-                    wrong.happened(replay + found)
-                for account in callers.accounts:
-                    unlike.of += 1
-                    try:
-                        await compare_stored(database, account, since=0)
-                    except Mismatch as mismatch:
-                        unlike.happened(f"{replay}{mismatch}")
-                findings.of += len(callers.accounts)
-                for finding in [*await Credits(database).audit(), *await Usage(database).audit()]:
-                    findings.happened(f"{replay}{finding}")
-                lonely.of += 1
-                if at_once(told) < AT_ONCE:
-                    lonely.happened(f"{replay}{at_once(told)} at once")
-                outcomes += callers.outcomes
-            finally:
-                await database.close()
-                await admin.close()
+        async with ground.opened() as (database, admin):
+            callers = Callers(database, admin, seed + number)
+            await callers.play(calls)
+            told = callers.recorder.calls
+            wrong.of += len(told)
+            for found in check(told, callers.accounts):
+                wrong.happened(replay + found)
+            for account in callers.accounts:
+                unlike.of += 1
+                try:
+                    await compare_stored(database, account, since=0)
+                except Mismatch as mismatch:
+                    unlike.happened(f"{replay}{mismatch}")
+            findings.of += len(callers.accounts)
+            for finding in [*await Credits(database).audit(), *await Usage(database).audit()]:
+                findings.happened(f"{replay}{finding}")
+            lonely.of += 1
+            if at_once(told) < AT_ONCE:
+                lonely.happened(f"{replay}{at_once(told)} at once")
+            outcomes += callers.outcomes
     never = Zero("outcomes never met", len(OUTCOMES), "outcomes")
     for outcome in OUTCOMES:
         if not outcomes[outcome]:

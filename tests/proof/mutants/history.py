@@ -4,14 +4,13 @@ The record may not be believed for those: it stands in the same change as the fu
 killer that changed may have stopped to kill.
 """
 
-import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from tests.proof.mutants import record
-from tests.proof.mutants.table import Mutant, digest_of_function, digest_of_mutants
+from tests.proof.mutants.table import Mutant
 
 # Where nobody says what passed last: a day of changes.
 _SECONDS = 24 * 60 * 60
@@ -46,19 +45,8 @@ def since(commit: str, table: list[Mutant], root: Path = record.ROOT) -> set[Mut
     Also those whose killer is another one now: a record is written, not only made.
     """
     then = _git(root, "show", f"{commit}:{record.RECORD.relative_to(record.ROOT)}")
-    digests = {} if then is None else json.loads(then)
-    moved = {
-        file
-        for file in {mutant.file for mutant in table}
-        if (kept := digests.get(file)) is None
-        or (kept["function"], kept["mutants"])
-        != (digest_of_function(file), digest_of_mutants(file, table))
-    }
-    named = {
-        (file, name): kill["killer"]
-        for file, kept in digests.items()
-        for name, kill in kept["killed"].items()
-    }
+    digests, before = ({}, {}) if then is None else record.parse(then)
+    moved = record.differing(table, digests)
     tests = set((_git(root, "diff", "--name-only", commit, "--", "tests") or "").split())
     _, kills = record.read()
     return {
@@ -66,7 +54,8 @@ def since(commit: str, table: list[Mutant], root: Path = record.ROOT) -> set[Mut
         for mutant in table
         if mutant.file in moved
         or (kill := kills[mutant.file][mutant.name]).file in tests
-        or named.get((mutant.file, mutant.name)) != kill.killer
+        or (was := before[mutant.file].get(mutant.name)) is None
+        or was.killer != kill.killer
     }
 
 

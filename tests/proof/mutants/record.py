@@ -30,13 +30,17 @@ class Kill:
 
 
 Record = dict[str, dict[str, Kill]]
+Digests = dict[str, tuple[str, str]]
 
 
-def read(path: Path = RECORD) -> tuple[dict[str, tuple[str, str]], Record]:
+def read(path: Path = RECORD) -> tuple[Digests, Record]:
     """Return the digests of each function and of its mutants, and who killed these."""
-    if not path.exists():
-        return {}, {}
-    raw = json.loads(path.read_text(encoding="utf-8"))
+    return parse(path.read_text(encoding="utf-8")) if path.exists() else ({}, {})
+
+
+def parse(text: str) -> tuple[Digests, Record]:
+    """Return the same of a record's text."""
+    raw = json.loads(text)
     digests = {file: (kept["function"], kept["mutants"]) for file, kept in raw.items()}
     kills = {
         file: {name: Kill(**kill) for name, kill in kept["killed"].items()}
@@ -65,6 +69,11 @@ def write(table: list[Mutant], kills: Record, path: Path = RECORD) -> None:
 def moved(table: list[Mutant], path: Path = RECORD) -> set[str]:
     """Return the functions whose text, or whose mutants, are not those of the record."""
     digests, _ = read(path)
+    return differing(table, digests)
+
+
+def differing(table: list[Mutant], digests: Digests) -> set[str]:
+    """Return the functions whose digests are others than these."""
     return {
         file
         for file in {mutant.file for mutant in table}
