@@ -50,7 +50,7 @@ class Plan:
     rounds: int
 
 
-FULL = Plan(1_000, 800, 200_000, moved=100, new_rows=10, new_hot_rows=9_000, rounds=3)
+FULL = Plan(1_000, 800, 200_000, moved=100, new_rows=10, new_hot_rows=9_000, rounds=5)
 # To see that it works; its figures say nothing.
 QUICK = Plan(20, 10, 100, moved=2, new_rows=1, new_hot_rows=10, rounds=1)
 

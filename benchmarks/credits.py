@@ -26,7 +26,7 @@ from benchmarks.callers import alone, concurrent, refusals
 from benchmarks.figures import Figure, Round, Taken, kept, marks, table
 from benchmarks.functions import self_times
 from benchmarks.harness import RESULTS, observed
-from benchmarks.marks import verdict
+from benchmarks.marks import demand, verdict
 from benchmarks.sets import Sets
 from benchmarks.work import Work
 
@@ -185,8 +185,8 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="A smoke run; nothing is written.")
-    parser.add_argument("--rounds", type=int, help="Rounds that count.")
-    parser.add_argument("--seconds", type=int, help="Of each run.")
+    parser.add_argument("--rounds", type=int, help="Rounds that count; only all of them are kept.")
+    parser.add_argument("--seconds", type=int, help="Of each run; as above.")
     parser.add_argument("--profile", action="store_true", help="Print the time of each function.")
     parser.add_argument("--output", type=Path, default=RESULTS / "credits.json")
     arguments = parser.parse_args()
@@ -201,8 +201,10 @@ def main() -> None:
         print(uvloop.run(look(plan)))
         return
     raw = uvloop.run(run(plan))
-    if not arguments.quick:
+    if plan == FULL:
         report.publish("credits", arguments.output, raw)
+    elif not arguments.quick:
+        demand(report.marks("credits", raw))
 
 
 if __name__ == "__main__":

@@ -28,12 +28,20 @@ class Mark:
 
     def told(self) -> str:
         """Return it in words."""
-        return f"{self.name} {TIMES}{self.ratio:.2f}, must be {self.sign} {self.must:g}"
+        reached = "reached" if self.reached else "not reached"
+        must = f"must be {self.sign} {self.must:g} ({reached})"
+        return f"{self.name} {TIMES}{self.ratio:.2f}, {must}"
 
 
 def missed(marks: Sequence[Mark]) -> list[str]:
     """Return the names of those that are not reached."""
     return [mark.name for mark in marks if not mark.reached]
+
+
+def demand(marks: Sequence[Mark]) -> None:
+    """End with 1, and with what is missed, if anything is."""
+    if missed(marks):
+        raise SystemExit(verdict(marks))
 
 
 def verdict(marks: Sequence[Mark]) -> str:

@@ -14,7 +14,7 @@ from benchmarks import harness, report, texts
 from tests.proof.mutants import record
 from tests.proof.mutants.table import mutants
 from tests.proof.verdict import Verdict, Zero
-from tests.support.shelf import Shelf, of_credits, of_minutes, of_proof
+from tests.support.shelf import Shelf, of_audits, of_credits, of_minutes, of_proof
 
 RESULTS_MD, HOW_WE_KNOW = report.PAGES
 SETTLE = "db/functions/credits/settle.sql"
@@ -64,7 +64,8 @@ def test_a_page_that_was_polished_is_stale(shelf: Shelf) -> None:
     shelf.shows("large")
     assert report.write(check=True) == ["page.md"]
     shown = shelf.written()
-    assert "| sets, to bare | 350 | 100 | \N{MULTIPLICATION SIGN}3.50 | ≥ 1 | ≥ 2 |" in shown
+    ratio = "\N{MULTIPLICATION SIGN}3.50 | ≥ 1 | ≥ 2 | must and aim |"
+    assert f"| sets, to bare | 350 | 100 | {ratio}" in shown
     assert "On P, 2 cores, Python 3, what else ran was not noted. Measured 2026-11-26" in shown
     assert " at abc, of the functions as they stand" in shown
     shelf.page.write_text(shown.replace("3.50", "3.60"), encoding="utf-8")
@@ -143,17 +144,28 @@ def test_plots_are_drawn_from_the_same_results(shelf: Shelf) -> None:
     assert report.write(check=True) == ["page.md", "credits.svg", "ten_minutes.svg"]
     shown = shelf.written()
     assert "| 2 | 100 | 100.0 | 2 + 1 KiB, 7,000 dead |" in shown
-    told = (
-        "The last minute to the first: throughput \N{MULTIPLICATION SIGN}0.50, must be ≥ 0.9; size"
-    )
-    assert told in shown
+    told = "throughput \N{MULTIPLICATION SIGN}0.50, must be ≥ 0.9 (not reached); size of accounts"
+    assert f"The last minute to the first, in bytes of a row to the third: {told}" in shown
     minute_by_minute = (shelf.folder / "ten_minutes.svg").read_text("utf-8")
     assert "from 100 to 200 reserves and settles a second; last 100" in minute_by_minute
     assert ">2 min<" in minute_by_minute
     drawn = shelf.folder / "credits.svg"
-    assert "sets \N{MULTIPLICATION SIGN}3.50, must be ≥ 1, aim 2" in drawn.read_text("utf-8")
+    assert "sets \N{MULTIPLICATION SIGN}3.50, must be ≥ 1 (reached), aim 2" in drawn.read_text(
+        "utf-8"
+    )
     drawn.write_text(drawn.read_text("utf-8").replace("3.50", "3.60"), encoding="utf-8")
     assert report.write(check=True) == ["credits.svg"]
+
+
+def test_an_audit_is_told_for_a_million_rows(shelf: Shelf) -> None:
+    shelf.keep("audit", of_audits())
+    shelf.shows("audit")
+    lines = shelf.written().splitlines()
+    assert [line for line in lines if line.startswith(("| full", "| since the last |"))] == [
+        "| full, the first | 22 | 21 | 0.5 | 1 |",
+        "| since the last | 1 | 0.25 | 0.01 | 2 |",
+        "| full | 20 | 19 | 0.5 | 2 |",
+    ]
 
 
 def test_a_plot_without_its_result_goes(shelf: Shelf) -> None:
