@@ -1,7 +1,7 @@
 """What a result was measured of: the texts that decide what becomes of credits, as digests.
 
 A commit does not tell: commits are rebased, and most move no credits. Comments do not count,
-nor how SQL is indented.
+nor how SQL is indented, nor migrations that touch nothing where credits are.
 """
 
 import hashlib
@@ -12,11 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+_SCHEMAS = ("core", "credits", "events", "usage")
+_MIGRATIONS = Path("db/migrations/versions")
 _PATTERNS = (
-    *(f"db/functions/{schema}/*.sql" for schema in ("core", "credits", "events", "usage")),
-    "db/migrations/versions/*.sql",
-    "db/migrations/versions/*.py",
+    *(f"db/functions/{schema}/*.sql" for schema in _SCHEMAS),
+    f"{_MIGRATIONS}/*.sql",
+    f"{_MIGRATIONS}/*.py",
     "app/credits/*.py",
+)
+# Whoever names a type for a column of its own touches nothing of theirs.
+_ONE_OF = f"(?:{'|'.join(_SCHEMAS)})"
+_TOUCHES = re.compile(
+    rf"\b(?:schema\s+{_ONE_OF}\b|(?:type|domain)\s+{_ONE_OF}\."
+    rf"|{_ONE_OF}\.(?!(?:microcredits|actor)\b)[a-z_])",
+    re.IGNORECASE,
 )
 # Bodies between $$ are code, and their comments are comments.
 _QUOTED = r"""('(?:[^']|'')*'|"(?:[^"]|"")*")"""
@@ -30,6 +39,7 @@ def digests(root: Path = ROOT) -> dict[str, str]:
         str(path.relative_to(root)): digest(path.read_text(encoding="utf-8"), path.suffix)
         for pattern in _PATTERNS
         for path in sorted(root.glob(pattern))
+        if not _is_beside(path)
     }
 
 
@@ -42,7 +52,20 @@ def digest(text: str, suffix: str) -> str:
 def changed(since: Mapping[str, str], root: Path = ROOT) -> list[str]:
     """Return the texts that are not as they were, that are new, and that are gone."""
     now = digests(root)
-    return sorted(path for path in {*since, *now} if since.get(path) != now.get(path))
+    return sorted(
+        path
+        for path in {*since, *now}
+        if since.get(path) != now.get(path) and not _is_beside(root / path)
+    )
+
+
+def _is_beside(path: Path) -> bool:
+    """Return whether it is a migration that touches nothing where credits are."""
+    if path.parent.name != _MIGRATIONS.name or not path.exists():
+        return False
+    script = path.with_suffix(".sql")
+    texts = [each.read_text(encoding="utf-8") for each in (path, script) if each.exists()]
+    return not any(_TOUCHES.search(_bare_sql(text)) for text in texts)
 
 
 def _bare_sql(text: str) -> str:

@@ -250,6 +250,31 @@ def test_functions_migrations_and_methods_count() -> None:
     assert any(path.endswith("0001_foundations.sql") for path in there)
 
 
+@pytest.mark.parametrize(
+    ("statement", "counts"),
+    [
+        ("create table catalog.sold (price credits.microcredits, by credits.actor);", False),
+        ("-- credits.accounts\ncreate table catalog.sold ();", False),
+        ("create table catalog.sold (id uuid references credits.accounts);", True),
+        ("create index on CREDITS.grants (id);", True),
+        ("drop schema usage;", True),
+        ("alter domain credits.microcredits drop constraint positive;", True),
+    ],
+)
+def test_a_migration_counts_if_it_touches_what_is_where_credits_are(
+    tmp_path: Path, statement: str, *, counts: bool
+) -> None:
+    folder = tmp_path / "db/migrations/versions"
+    folder.mkdir(parents=True)
+    (folder / "0001_sold.sql").write_text(statement, encoding="utf-8")
+    (folder / "0001_sold.py").write_text("revision = 1", encoding="utf-8")
+    both = ["0001_sold.py", "0001_sold.sql"]
+    assert [Path(path).name for path in sorted(texts.digests(tmp_path))] == both * counts
+    # What was noted of it before does not count either.
+    noted = dict.fromkeys((f"db/migrations/versions/{name}" for name in both), "another")
+    assert [Path(path).name for path in texts.changed(noted, tmp_path)] == both * counts
+
+
 # What is kept.
 
 
