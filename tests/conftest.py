@@ -12,13 +12,16 @@ import asyncpg
 import pytest
 import structlog
 
+from app.catalog import Catalog
 from app.core.database import Database, PoolLimits, prepare_connection
 from app.core.servers import PostgresServer, ValkeyServer
 from app.credits import Credits
+from app.inference import ModelCalls
 from db.driver import Connection
 from db.migrate import migrate
 from tests.support.accounts import Accounts
 from tests.support.clock import TEST_CLOCK, Clock
+from tests.support.model_calls import Calling
 
 # As the product's: plain. Drawn in boxes, with every local value, a traceback takes a second,
 # in which the loop answers nobody and locks time out.
@@ -164,3 +167,13 @@ async def _admin(servers: Servers, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def calling(
+    database: Database, accounts: Accounts, clock: Clock, admin: Connection
+) -> Calling:
+    """Return an organization that may call models, on a clock that stands."""
+    calling = Calling(ModelCalls(database), Catalog(database), accounts, clock, admin)
+    await calling.prepare()
+    return calling

@@ -5,7 +5,7 @@ by SQL functions alone (`db/functions`), and the role the application logs in
 with has no right to do otherwise.
 """
 
-from db.models import audits, catalog, core, credits, events, identity, plans, usage
+from db.models import audits, catalog, core, credits, events, identity, inference, plans, usage
 from db.models.base import metadata
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "credits",
     "events",
     "identity",
+    "inference",
     "metadata",
     "plans",
     "usage",

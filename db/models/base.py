@@ -13,7 +13,7 @@ metadata = MetaData(
     }
 )
 
-SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events")
+SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events", "inference")
 
 # One unit everywhere: a millionth of a credit. Never numeric, never float:
 # 'NaN'::numeric >= 0 is true, and integers cannot drift.

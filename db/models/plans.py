@@ -6,6 +6,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -198,4 +199,36 @@ plan_models = Table(
     ),
     schema="catalog",
     comment="A model that answers at a level, in the order in which they are tried.",
+)
+
+organization_plans = Table(
+    "organization_plans",
+    metadata,
+    Column(
+        "organization_id",
+        None,
+        ForeignKey("identity.organizations.id", ondelete="RESTRICT"),
+        primary_key=True,
+    ),
+    identifier("project_id"),
+    Column("plan_key", Text, nullable=False),
+    # What it bought: later versions are for those who buy later.
+    Column("version", Integer, nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    # How often it was set; names what each setting did to the credits.
+    Column("changes", Integer, nullable=False, server_default="1"),
+    instant("changed_at"),
+    ForeignKeyConstraint(
+        ["project_id", "plan_key", "version"],
+        [
+            "catalog.plan_versions.project_id",
+            "catalog.plan_versions.plan_key",
+            "catalog.plan_versions.version",
+        ],
+        ondelete="RESTRICT",
+    ),
+    CheckConstraint("changes > 0", name="changes"),
+    Index(None, "project_id", "plan_key", "version"),
+    schema="catalog",
+    comment="The plan that an organization has; who has no row has the default plan.",
 )

@@ -53,7 +53,7 @@ CATALOG: dict[str, Variables] = CATALOG_QUERIES | {
     "archivePlan": {"key": "basic"},
     "setDefaultPlan": {"key": None},
 }
-_SCHEMAS = ["core", "identity", "catalog", "credits", "usage", "events"]
+_SCHEMAS = ["core", "identity", "catalog", "credits", "usage", "events", "inference"]
 
 
 class Requests:

@@ -4,7 +4,7 @@ import pytest
 
 from db.driver import Connection
 
-SCHEMAS = ["core", "identity", "catalog", "credits", "usage", "events"]
+SCHEMAS = ["core", "identity", "catalog", "credits", "usage", "events", "inference"]
 
 
 async def test_every_foreign_key_has_an_index(admin: Connection) -> None:

@@ -16,7 +16,7 @@ from db.apply import FUNCTIONS
 from db.driver import Connection
 
 ROOT = Path(__file__).parents[2]
-SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events")
+SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events", "inference")
 
 # Called by other functions and by triggers, never from outside.
 INTERNAL = {
@@ -167,8 +167,9 @@ async def test_rows_name_the_columns_of_their_functions(functions: dict[str, Fun
     from app.catalog import rows as catalog_rows
     from app.core import audit, idempotency
     from app.identity import identity
+    from app.inference import rows as inference_rows
 
-    places = (rows, audit, identity, idempotency, edits, catalog_rows)
+    places = (rows, audit, identity, idempotency, edits, catalog_rows, inference_rows)
     for call in _calls():
         if call.row is None:
             continue
@@ -177,16 +178,22 @@ async def test_rows_name_the_columns_of_their_functions(functions: dict[str, Fun
 
 
 async def test_requests_have_the_fields_of_their_types(admin: Connection) -> None:
+    from app.inference import rows as inference_rows
+
     for request, type_name in (
-        (rows.Actor, "actor"),
-        (rows.ReserveRequest, "reserve_request"),
-        (rows.ExtendRequest, "extend_request"),
-        (rows.SettleRequest, "settle_request"),
-        (rows.ReleaseRequest, "release_request"),
+        (rows.Actor, "credits.actor"),
+        (rows.ReserveRequest, "credits.reserve_request"),
+        (rows.ExtendRequest, "credits.extend_request"),
+        (rows.SettleRequest, "credits.settle_request"),
+        (rows.ReleaseRequest, "credits.release_request"),
+        (inference_rows.OpenRequest, "inference.open_request"),
+        (inference_rows.ExtendRequest, "inference.extend_request"),
+        (inference_rows.CloseRequest, "inference.close_request"),
+        (inference_rows.GiveBackRequest, "inference.give_back_request"),
     ):
         found = await admin.fetch(
             "select attname from pg_attribute"
-            " where attrelid = ('credits.' || $1)::regclass and attnum > 0 order by attnum",
+            " where attrelid = $1::text::regclass and attnum > 0 order by attnum",
             type_name,
         )
         assert [row["attname"] for row in found] == list(request._fields)

@@ -15,7 +15,7 @@ from db.migrate import migrate
 from db.models import metadata
 from tests.conftest import Servers
 
-SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events")
+SCHEMAS = ("core", "identity", "catalog", "credits", "usage", "events", "inference")
 
 
 def _dump(url: str, tmp_path: Path, *, tables_only: bool = False) -> str:
@@ -119,13 +119,13 @@ async def test_a_function_of_an_older_release_with_another_result_gives_way(empt
             "create function credits._lock_free(p_account_ids uuid[], p_requests int)"
             " returns uuid[] language sql as 'select p_account_ids';"
             # What later releases brought.
-            "drop schema catalog cascade;"
+            "drop schema inference cascade; drop schema catalog cascade;"
             "update core.applied_functions set hash = ''"
-            " where path = 'credits/_lock_free.sql' or path like 'catalog/%';"
+            " where path = 'credits/_lock_free.sql' or path ~ '^(catalog|inference)/';"
             "update core.schema_version set version_num = '0006'"
         )
         applied = await migrate(empty)
-        assert [path for path in applied if not path.startswith("catalog/")] == [
+        assert [path for path in applied if not path.startswith(("catalog/", "inference/"))] == [
             "credits/_lock_free.sql"
         ]
         assert await connection.fetchval(

@@ -1,0 +1,33 @@
+-- inference.find_due: calls that no process is at work on any more, and what to charge for each.
+--
+-- What was noted as used is the truth. Of what was not, at least the prompt was read, and so much
+-- written as was noted while it went on: an estimate. A call that was asked for whole was read and
+-- answered, and nobody got it: only the prompt is charged.
+--
+-- locks     nothing
+-- refuses   nothing
+-- replays   reads
+-- ends in   inference.close
+create or replace function inference.find_due(p_limit int)
+returns table (
+    account_id uuid, call_id uuid, state text,
+    input_tokens bigint, cached_input_tokens bigint, output_tokens bigint,
+    usage_estimated boolean, outcome text, status_code int, latency_ms int,
+    occurred_at timestamptz
+)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+    select
+        c.account_id, c.id, c.state,
+        coalesce(c.input_tokens, c.prompt_tokens),
+        coalesce(c.cached_input_tokens, 0),
+        coalesce(c.output_tokens, c.noted_tokens),
+        coalesce(c.usage_estimated, true),
+        coalesce(c.outcome, 'abandoned'),
+        c.status_code, c.latency_ms, c.asked_at
+    from inference.calls as c
+    where c.state in ('open', 'answered') and c.leased_until <= core.clock()
+    order by c.leased_until
+    limit least(p_limit, 1000)
+$$;
+grant execute on function inference.find_due to exchequer_app;
