@@ -18,8 +18,8 @@ __all__ = ["Extended", "Released", "Settled"]
 class OpenRequest(NamedTuple):
     """A call that is to begin. `fingerprint`: a digest of all that was asked, 32 bytes.
 
-    `prompt_tokens` and `output_tokens` are upper bounds. With `first_tokens` it is a stream, and
-    as much is reserved at first.
+    `prompt_tokens` and `output_tokens` are upper bounds, the latter for each of the `choices`.
+    With `first_tokens` it is a stream, and as much is reserved at first.
     """
 
     idempotency_key: str
@@ -29,6 +29,7 @@ class OpenRequest(NamedTuple):
     model: str | None
     prompt_tokens: int
     output_tokens: int | None
+    choices: int = 1
     first_tokens: int | None = None
     ttl_seconds: int = 300
     end_customer_ref: str | None = None

@@ -78,6 +78,7 @@ calls = Table(
     Column("fallbacks", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # Counted before the call, never too few; what it may write at most, and what is reserved for.
     _number("prompt_tokens", nullable=False),
+    _number("choices", nullable=False, default="1"),
     _number("output_limit", nullable=False),
     Column("reserved_tokens", BigInteger, nullable=False),
     # What has been written as far as was noted: a process may be gone before it tells the rest.

@@ -256,6 +256,14 @@ async def test_another_model_takes_over(calling: Calling) -> None:
     assert closed.settled_amount == 2_250_000
 
 
+async def test_another_model_writes_as_many_choices(calling: Calling) -> None:
+    opened = await calling.open(choices=3)
+    row = await calling.calls.fall_back(
+        calling.account, opened.reservation_id, attempt=1, model="other", error="timeout"
+    )
+    assert row.output_limit == 300
+
+
 async def test_a_dearer_model_takes_over_if_there_are_credits(calling: Calling) -> None:
     calling.account = await calling.accounts.open(1_400, project_id=calling.project)
     opened = await calling.open(model="other")
@@ -322,6 +330,33 @@ async def test_calls_that_nobody_works_on_are_found_and_charged_by_what_is_known
     assert (await calling.state(at_work.reservation_id))["state"] == "open"
     charged = await calling.admin.fetchval("select sum(credits)::bigint from usage.records")
     assert charged == (1_000 + 1_048 + 828) * CREDIT
+
+
+async def test_a_reservation_that_was_ended_otherwise_ends_its_call(calling: Calling) -> None:
+    settled = await calling.open("a")
+    released = await calling.open("b")
+    await calling.admin.execute(
+        "select credits.settle($1, array[row($2, 5000000, null, null, null, null, null, null, null,"
+        " null, null, null, null, null)::credits.settle_request])",
+        calling.account,
+        settled.reservation_id,
+    )
+    await calling.admin.execute(
+        "select credits.release($1, array[row($2, 'by hand')::credits.release_request])",
+        calling.account,
+        released.reservation_id,
+    )
+    await calling.later(seconds=300)
+    due = await calling.calls.find_due(10)
+    answers = await calling.calls.close_set(calling.account, [call.request for call in due])
+    assert [answer.outcome for answer in answers] == [
+        "RESERVATION_SETTLED",
+        "RESERVATION_RELEASED",
+    ]
+    assert await calling.calls.find_due(10) == []
+    for call, state in ((settled, "settled"), (released, "released")):
+        kept = await calling.state(call.reservation_id)
+        assert (kept["state"], kept["outcome"]) == (state, "abandoned")
 
 
 async def test_who_comes_back_after_that_finds_the_charge_that_won(calling: Calling) -> None:

@@ -43,6 +43,13 @@ async def test_no_more_is_reserved_than_the_model_can_write(calling: Calling) ->
     assert unbounded.amount == opened.amount
 
 
+async def test_each_choice_is_reserved_for(calling: Calling) -> None:
+    opened = await calling.open(choices=3)
+    assert (opened.output_limit, opened.amount) == (300, 2_200 * CREDIT)
+    most = await calling.open("b", output_tokens=1_000_000, choices=2)
+    assert most.output_limit == 10_000
+
+
 async def test_of_a_stream_the_first_tokens_are_reserved(calling: Calling) -> None:
     opened = await calling.open(output_tokens=None, first_tokens=10)
     assert opened.amount == 1_040 * CREDIT
@@ -117,6 +124,8 @@ async def test_a_set_is_decided_in_turn(calling: Calling) -> None:
         ({"fingerprint": b"short"}, "fingerprint"),
         ({"prompt_tokens": -1}, "promptTokens"),
         ({"output_tokens": 100_000_001}, "outputTokens"),
+        ({"choices": 0}, "n"),
+        ({"choices": 129}, "n"),
         ({"first_tokens": 0}, "firstTokens"),
         ({"ttl_seconds": 0}, "ttlSeconds"),
     ],

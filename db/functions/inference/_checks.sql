@@ -1,7 +1,7 @@
 -- inference._check_open: what is wrong with a request to open; null if nothing.
 create or replace function inference._check_open(
     p_key text, p_fingerprint bytea, p_prompt_tokens int, p_output_tokens int,
-    p_first_tokens int, p_ttl_seconds int
+    p_choices int, p_first_tokens int, p_ttl_seconds int
 )
 returns jsonb
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp
@@ -15,6 +15,8 @@ as $$
             '{"field": "promptTokens", "reason": "must be from 0 to 10^8"}'::jsonb
         when p_output_tokens not between 0 and 100000000 then
             '{"field": "outputTokens", "reason": "must be from 0 to 10^8"}'::jsonb
+        when p_choices is null or p_choices not between 1 and 128 then
+            '{"field": "n", "reason": "must be from 1 to 128"}'::jsonb
         when p_first_tokens not between 1 and 100000000 then
             '{"field": "firstTokens", "reason": "must be from 1 to 10^8"}'::jsonb
         when p_ttl_seconds is null or p_ttl_seconds not between 1 and 86400 then

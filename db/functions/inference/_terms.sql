@@ -1,11 +1,12 @@
 -- inference._terms: how a call may be made, or the refusal of it.
 --
--- What it may write is bounded by what was asked, and by the model. Reserved is for all of that,
+-- What each of its choices may write is bounded by what was asked, and by the model. Reserved is for all of that,
 -- or for the first tokens of a stream.
 create or replace function inference._terms(
     p_account_id uuid, p_feature text, p_quality text, p_model text,
     p_end_customer_ref text, p_related_id text,
-    p_prompt_tokens int, p_output_tokens int, p_first_tokens int, p_now timestamptz
+    p_prompt_tokens int, p_output_tokens int, p_choices int, p_first_tokens int,
+    p_now timestamptz
 )
 returns inference.terms
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -37,14 +38,14 @@ begin
     v_terms.quality := v_access.quality;
     v_terms.fallbacks := v_access.fallbacks;
     return inference._priced(
-        v_terms, v_access.model, p_prompt_tokens, p_output_tokens, p_first_tokens);
+        v_terms, v_access.model, p_prompt_tokens, p_output_tokens, p_choices, p_first_tokens);
 end
 $$;
 
 -- inference._priced: the same with a model and what it costs as of now.
 create or replace function inference._priced(
     p_terms inference.terms, p_model text,
-    p_prompt_tokens int, p_output_tokens int, p_first_tokens int
+    p_prompt_tokens int, p_output_tokens int, p_choices int, p_first_tokens int
 )
 returns inference.terms
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -64,7 +65,8 @@ begin
         from catalog.model_prices as p
         where p.project_id = v_terms.project_id and p.model_key = p_model
     );
-    v_terms.output_limit := least(p_output_tokens, v_model.max_output_tokens);
+    v_terms.output_limit := p_choices * least(
+        p_output_tokens, v_model.max_output_tokens);
     v_terms.reserved_tokens := least(v_terms.output_limit, p_first_tokens);
     v_terms.amount := greatest(1, inference._credits(
         v_terms.project_id,

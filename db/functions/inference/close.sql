@@ -82,6 +82,20 @@ begin
             order by a.id, a.ordinal
         ) as n
         where c.account_id = p_account_id and c.id = n.id
+    ),
+    -- What was ended otherwise has ended: nobody need look for it any more.
+    ended as (
+        update inference.calls as c
+        set state = case s.outcome
+                when 'RESERVATION_SETTLED' then 'settled' else 'released'
+            end,
+            outcome = coalesce(c.outcome, 'abandoned'),
+            closed_at = core.clock()
+        from settled as s
+        join asked as a using (ordinal)
+        where s.outcome in ('RESERVATION_SETTLED', 'RESERVATION_RELEASED')
+            and c.account_id = p_account_id and c.id = a.id
+            and c.state in ('open', 'answered')
     )
     select
         s.ordinal, s.outcome, coalesce(a.wrong, inference._told(s.facts, a.call_id)), s.replayed, s.reservation_id, s.status,

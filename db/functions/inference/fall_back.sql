@@ -40,8 +40,8 @@ begin
     end if;
     v_terms.project_id := v_call.project_id;
     v_terms := inference._priced(
-        v_terms, p_model, v_call.prompt_tokens, v_call.output_limit,
-        v_call.reserved_tokens::int);
+        v_terms, p_model, v_call.prompt_tokens, v_call.output_limit / v_call.choices,
+        v_call.choices, v_call.reserved_tokens::int);
     select e.* into strict v_extended
     from credits.extend(
         p_account_id, array[row(p_call_id, v_terms.amount, null)::credits.extend_request]

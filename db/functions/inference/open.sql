@@ -56,7 +56,7 @@ begin
     loop
         v_outcome := 'OK';
         v_facts := inference._check_open(q.idempotency_key, q.fingerprint, q.prompt_tokens,
-            q.output_tokens, q.first_tokens, q.ttl_seconds);
+            q.output_tokens, q.choices, q.first_tokens, q.ttl_seconds);
         v_replayed := false;
         v_terms := null;
         select c.* into v_seen
@@ -72,7 +72,8 @@ begin
         else
             v_terms := inference._terms(
                 p_account_id, q.feature, q.quality, q.model, q.end_customer_ref, q.related_id,
-                q.prompt_tokens, q.output_tokens, q.first_tokens, v_account.clock_at);
+                q.prompt_tokens, q.output_tokens, q.choices, q.first_tokens,
+                v_account.clock_at);
             v_outcome := v_terms.outcome;
             v_facts := v_terms.facts;
         end if;
@@ -96,16 +97,16 @@ begin
             insert into inference.calls (
                 account_id, id, project_id, idempotency_key, fingerprint, feature, quality,
                 plan_key, plan_version, is_stream, model, provider, price_version,
-                credits_per_1k_tokens, asked_at, fallbacks, prompt_tokens, output_limit,
-                reserved_tokens, state, end_customer_ref, related_type, related_id, trace_id,
+                credits_per_1k_tokens, asked_at, fallbacks, prompt_tokens, choices,
+                output_limit, reserved_tokens, state, end_customer_ref, related_type, related_id, trace_id,
                 actor_kind, actor_id, actor_label, opened_at, leased_until
             ) values (
                 p_account_id, v_reserved.reservation_id, v_terms.project_id, q.idempotency_key,
                 q.fingerprint, q.feature, v_terms.quality, v_terms.plan_key,
                 v_terms.plan_version, q.first_tokens is not null, v_terms.model,
                 v_terms.provider, v_terms.price_version, v_terms.credits_per_1k_tokens,
-                v_account.clock_at, v_terms.fallbacks, q.prompt_tokens, v_terms.output_limit,
-                v_terms.reserved_tokens, 'open', q.end_customer_ref, q.related_type,
+                v_account.clock_at, v_terms.fallbacks, q.prompt_tokens, q.choices,
+                v_terms.output_limit, v_terms.reserved_tokens, 'open', q.end_customer_ref, q.related_type,
                 q.related_id, q.trace_id, (q.actor).kind, (q.actor).id, (q.actor).label,
                 v_account.clock_at, v_reserved.expires_at
             ) returning * into v_seen;

@@ -6,7 +6,8 @@ create schema inference;
 create type inference.open_request as (
     idempotency_key text, fingerprint bytea,
     feature text, quality text, model text,
-    prompt_tokens int, output_tokens int, first_tokens int, ttl_seconds int,
+    prompt_tokens int, output_tokens int, choices int, first_tokens int,
+    ttl_seconds int,
     end_customer_ref text, related_type text, related_id text, related_name text,
     trace_id text, actor credits.actor, metadata jsonb
 );
@@ -77,6 +78,7 @@ CREATE TABLE inference.calls (
     asked_at TIMESTAMP WITH TIME ZONE NOT NULL,
     fallbacks TEXT[] DEFAULT '{}' NOT NULL,
     prompt_tokens INTEGER NOT NULL,
+    choices INTEGER DEFAULT '1' NOT NULL,
     output_limit INTEGER NOT NULL,
     reserved_tokens BIGINT NOT NULL,
     noted_tokens BIGINT DEFAULT '0' NOT NULL,
