@@ -29,8 +29,9 @@ from app.core.refusals import Refusal
 from app.core.servers import PostgresServer, ServerError, ValkeyServer
 from app.core.servers.folder import DataFolder
 from app.identity import Identity
-from app.seed import make_demo_key, seed_demo
-from app.settings import Settings
+from app.seed import DEMO_MODEL, make_demo_key, seed_demo
+from app.settings import ProviderSettings, Settings
+from app.standin import StandIn
 from app.start import connect, serve
 from app.worker import run_worker
 from db.migrate import migrate
@@ -202,6 +203,13 @@ async def _run(settings: Settings, folder: Path, kept: Secrets, started: float) 
         seconds = time.monotonic() - started
         click.echo(_welcome(port, str(demo.organization_id), kept, folder, seconds))
 
+    # The model `demo`: the first call needs no key of anybody.
+    standin = StandIn()
+    await standin.start()
+    demo_provider = ProviderSettings(api_key=SecretStr(standin.key), base_url=standin.base_url)
+    providers = {DEMO_MODEL: demo_provider, **settings.providers}
+    settings = settings.model_copy(update={"providers": providers})
+
     stop = asyncio.Event()
     work_database = await connect(settings)
     worker = asyncio.create_task(run_worker(settings, work_database, stop))
@@ -211,6 +219,7 @@ async def _run(settings: Settings, folder: Path, kept: Secrets, started: float) 
         stop.set()
         await worker
         await work_database.close()
+        await standin.stop()
 
 
 async def _opens(database: Database, key: str | None) -> bool:
@@ -268,6 +277,7 @@ def _welcome(port: int, organization_id: str, kept: Secrets, folder: Path, secon
         " { available reserved spendable version } }"
     )
     body = json.dumps({"query": query})
+    call = json.dumps({"model": DEMO_MODEL, "messages": [{"role": "user", "content": "Hello"}]})
     return f"""
 Exchequer is ready after {seconds:.1f} s.
 
@@ -282,6 +292,12 @@ A first query to paste into a shell:
   curl -s {url} -H 'Content-Type: application/json' \\
     -H 'Authorization: Bearer {kept.demo_key}' \\
     -d '{body}'
+
+A first call of a model (any OpenAI client will do, with this address and key):
+
+  curl -s http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' \\
+    -H 'Authorization: Bearer {kept.demo_key}' -H 'OpenAI-Organization: {organization_id}' \\
+    -d '{call}'
 
 Ctrl-C stops everything.
 """

@@ -31,6 +31,12 @@ from app.http import (
 )
 from app.identity import Identity
 from app.identity.origins import Origins
+from app.inference import Inference, ModelCalls
+from app.inference.inference import Limits as InferenceLimits
+from app.inference.openai import OpenAILane, Patience
+from app.inference.providers import Protocol, make_provider
+from app.inference.streams import StreamTerms
+from app.openai import PREFIX, OpenAIEdge
 from app.settings import Settings
 from schema.build import make_schema
 from schema.context import Services
@@ -91,6 +97,34 @@ def make_engine(settings: Settings) -> Engine:
     )
 
 
+def make_inference(settings: Settings, calls: ModelCalls) -> Inference:
+    """Return what calls models, by the providers that have a key."""
+    patience = Patience(
+        connect_seconds=settings.provider_connect_seconds,
+        silent_seconds=settings.provider_silent_seconds,
+        total_seconds=settings.provider_seconds,
+        answer_bytes=settings.provider_answer_bytes,
+        connections=settings.provider_connections,
+    )
+    return Inference(
+        calls,
+        {
+            name: make_provider(name, each.api_key.get_secret_value(), each.base_url)
+            for name, each in settings.providers.items()
+        },
+        {Protocol.OPENAI: OpenAILane(patience)},
+        InferenceLimits(
+            output_tokens=settings.inference_output_tokens,
+            lease_seconds=settings.inference_lease_seconds,
+            stream=StreamTerms(
+                block_tokens=settings.stream_block_tokens,
+                margin_tokens=settings.stream_margin_tokens,
+                stops=settings.stream_stops,
+            ),
+        ),
+    )
+
+
 def create_app(settings: Settings, database: Database, drain: Drain | None = None) -> ASGIApp:
     """Return the application, around a database that is connected.
 
@@ -112,17 +146,20 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         key_cache_seconds=settings.key_cache_seconds,
     )
     origins = Origins(identity, settings.allowed_origins, seconds=settings.origins_seconds)
+    catalog = Catalog(
+        database,
+        recheck_seconds=settings.catalog_recheck_seconds,
+        max_age_seconds=settings.catalog_max_age_seconds,
+    )
+    inference = make_inference(settings, ModelCalls(database, feed))
     services = Services(
         credits=credits,
         credit_reads=reads,
         shown_credits=ShownCredits(database),
         identity=identity,
         origins=origins,
-        catalog=Catalog(
-            database,
-            recheck_seconds=settings.catalog_recheck_seconds,
-            max_age_seconds=settings.catalog_max_age_seconds,
-        ),
+        catalog=catalog,
+        inference=inference,
         idempotency=Idempotency(database, secret_of(settings)),
         feed=feed,
         rights_recheck_seconds=settings.rights_recheck_seconds,
@@ -133,12 +170,14 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         bus.start()
         feed.start(credits)
         await origins.start()
+        inference.start()
         # What is loaded by now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         try:
             yield
         finally:
+            await inference.stop()
             await origins.stop()
             await feed.stop()
             await bus.stop()
@@ -162,6 +201,14 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         ide=_graphiql if settings.serves_graphiql else None,
     )
     framework.include_router(health_routes(database, bus, reads, drain))
+    models = OpenAIEdge(
+        inference,
+        services,
+        drain,
+        body_bytes=settings.inference_body_bytes,
+        body_seconds=settings.request_seconds,
+    )
+    framework.mount(PREFIX, models, name="openai")
     if settings.serves_graphiql:
         framework.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
     # From the inside out. The framework serves what the edge does not; it answers faults by

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import db
 from app.catalog import Catalog
+from app.catalog.edits import ModelTerms, PriceTerms
 from app.catalog.seeds import seed_catalog
 from app.core.database import Database
 from app.core.refusals import Refusal
@@ -17,6 +18,7 @@ from app.identity.keys import make_key
 
 SEEDS = Path(db.__file__).parent / "seeds"
 _DEMO_CREDITS = 1_000_000_000
+DEMO_MODEL = "demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,21 @@ async def seed_demo(database: Database) -> Demo:
     """Make the demo organization with 1,000 credits unless it exists."""
     identity, credits = Identity(database), Credits(database)
     project_id = await seed(database)
+    await _seed_demo_model(Catalog(database), project_id)
     organization = await identity.create_organization(project_id, "Demo", external_ref="demo")
     await credits.issue_grant(
         organization.id, _DEMO_CREDITS, "top_up", "demo", reason="to try things out"
     )
     return Demo(project_id, organization.id)
+
+
+async def _seed_demo_model(catalog: Catalog, project_id: UUID) -> None:
+    """Make the model that needs no provider's key: a stand-in answers for it."""
+    terms = ModelTerms(
+        DEMO_MODEL, DEMO_MODEL, "demo-1", "Demo", "fast", ["text"], 128_000, 4_096, rank=100
+    )
+    price = PriceTerms(500_000_000, 50_000_000, 2_000_000_000, "invented")
+    await catalog.upsert_model(project_id, terms, price, keep=True)
 
 
 async def make_demo_key(database: Database, project_id: UUID) -> str:

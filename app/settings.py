@@ -8,15 +8,33 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.identity.origins import normal_origin
+from app.inference.providers import make_provider
 
 _MINIMUM_SECRET = 32
 _POSTGRES = ("postgresql", "postgres")
 _REDIS = ("redis", "rediss", "unix")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
+
+
+class ProviderSettings(BaseModel):
+    """A provider of models."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api_key: SecretStr
+    base_url: str | None = None
 
 
 class Settings(BaseSettings):
@@ -139,6 +157,45 @@ class Settings(BaseSettings):
     catalog_max_age_seconds: float = Field(
         300, ge=0, le=86_400, description="How long it is used while Postgres does not answer."
     )
+    providers: dict[str, ProviderSettings] = Field(
+        default_factory=dict,
+        description="Providers of models by their names in the catalog, as JSON: an `api_key`, and"
+        " for one that is not known by name a `base_url` of OpenAI's protocol. Known are"
+        " openai, google, anthropic, mistral, groq, deepseek, openrouter and together.",
+    )
+    provider_connect_seconds: float = Field(10, gt=0, le=120, description="To connect to one.")
+    provider_silent_seconds: float = Field(
+        300, gt=0, le=3600, description="How long a provider may say nothing."
+    )
+    provider_seconds: float = Field(1_800, gt=0, le=86_400, description="For one answer.")
+    provider_answer_bytes: int = Field(
+        33_554_432, ge=65_536, le=1_073_741_824, description="Largest answer that is no stream."
+    )
+    provider_connections: int = Field(
+        1_000, ge=1, le=100_000, description="Most connections to providers a process."
+    )
+    inference_body_bytes: int = Field(
+        16_777_216, ge=1024, le=268_435_456, description="Largest body of a request to a model."
+    )
+    inference_output_tokens: int = Field(
+        4_096,
+        ge=1,
+        le=1_000_000,
+        description="What an answer that is no stream may write where the request does not say.",
+    )
+    inference_lease_seconds: int = Field(
+        300, ge=3, le=3600, description="How long a call is kept open without a sign of life."
+    )
+    stream_block_tokens: int = Field(
+        256, ge=17, le=1_000_000, description="What is reserved for a stream at a time."
+    )
+    stream_margin_tokens: int = Field(
+        16, ge=1, le=100_000, description="A stream ends while so much is left: one piece at most."
+    )
+    stream_stops: bool = Field(
+        default=True,
+        description="End a stream in order where the credits end; else it runs on into debt.",
+    )
     rights_recheck_seconds: float = Field(
         30, gt=0, le=3600, description="How often an open subscription's right is checked."
     )
@@ -168,6 +225,13 @@ class Settings(BaseSettings):
                 origin != "*" and not _ORIGIN.fullmatch(origin)
             ):
                 raise ValueError(f"{origin!r} is no origin such as https://app.example")
+        return value
+
+    @field_validator("providers")
+    @classmethod
+    def _are_found(cls, value: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+        for name, provider in value.items():
+            make_provider(name, provider.api_key.get_secret_value(), provider.base_url)
         return value
 
     @field_validator("database_url", "migration_database_url", "redis_url")

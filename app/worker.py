@@ -15,6 +15,8 @@ from app.core.refusals import Refusal
 from app.core.telemetry import log
 from app.credits import Credits
 from app.credits.feed import Feed
+from app.inference import ModelCalls
+from app.inference.abandoned import charge_abandoned
 from app.main import secret_of
 from app.settings import Settings
 
@@ -50,7 +52,9 @@ async def sweep(credits: Credits) -> int:
 async def run_worker(settings: Settings, database: Database, stop: asyncio.Event) -> None:
     """Sweep until told to stop."""
     bus = Bus(settings.redis_url, settings.redis_timeout_seconds)
-    credits = Credits(database, Feed(bus))
+    feed = Feed(bus)
+    credits = Credits(database, feed)
+    calls = ModelCalls(database, feed)
     idempotency = Idempotency(database, secret_of(settings))
     bus.start()
     cleared_at = float("-inf")
@@ -59,6 +63,7 @@ async def run_worker(settings: Settings, database: Database, stop: asyncio.Event
         while not stop.is_set():
             try:
                 await sweep(credits)
+                await charge_abandoned(calls)
                 if loop.time() - cleared_at >= _CLEAR_EVERY:
                     while await idempotency.clear():
                         pass

@@ -23,6 +23,7 @@ from app.core.bus import Bus
 from app.core.database import Database, prepare_connection, server_settings
 from app.core.refusals import CATALOGUE, Refusal
 from app.core.telemetry import configure_logging
+from app.core.units import show_credits
 from app.credits import Actor, Balance, Credits, ReserveRequest
 from app.credits.feed import Feed
 from app.identity import Identity, Viewer
@@ -30,7 +31,7 @@ from app.identity.rights import Operation
 from app.main import pool_limits
 from app.settings import Settings
 from db.driver import Connection, Pool
-from schema.scalars import read_credits, show_credits
+from schema.scalars import read_credits
 
 _BALANCE = """
 select due, account_id, balance_version, available, reserved, spendable, overage,

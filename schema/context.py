@@ -18,6 +18,7 @@ from app.identity import Identity, Viewer
 from app.identity.origins import Origins
 from app.identity.rights import SCOPE_DOCUMENTS, Operation, require
 from app.identity.viewer import ANONYMOUS, ViewerKind
+from app.inference import Inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Services:
     identity: Identity
     origins: Origins
     catalog: Catalog
+    inference: Inference
     idempotency: Idempotency
     feed: Feed
     rights_recheck_seconds: float = 30.0

@@ -5,18 +5,18 @@ types are negotiated, bodies bounded, every error is JSON with a code and the re
 and no request however broken gets a 5xx of its own making. Resolvers know nothing of this.
 """
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 
 import orjson
 from graphql import OperationType
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.core.database import Unavailable
 from app.core.drain import Drain
 from app.core.refusals import Refusal
+from schema.bodies import Bodies
 from schema.context import Context, Services
 from schema.documents import Operation
 from schema.engine import Engine, Payload
@@ -41,9 +41,6 @@ from schema.protocol import (
 from schema.sockets import Socket
 
 PATH = "/graphql"
-# Who is still sending when a connection ends may not hear the answer: so what is too large,
-# but not absurdly, is read to its end and thrown away.
-_PATIENCE = 64
 _ASKS = re.compile(rb"(?:^|&)(?:query|documentId|extensions)=")
 
 
@@ -64,8 +61,7 @@ class Edge:
         self._engine = engine
         self._services = services
         self._drain = drain
-        self._body_bytes = body_bytes
-        self._body_seconds = body_seconds
+        self._bodies = Bodies(body_bytes, body_seconds)
         self._socket_operations = socket_operations
         self._ide = ide
 
@@ -117,7 +113,7 @@ class Edge:
         method = scope["method"]
         if method == "POST":
             check_content_type(headers.get("content-type", ""))
-            data = read_body(await self._body(headers, receive))
+            data = read_body(await self._bodies.read(headers, receive))
         elif method == "GET":
             check_preflight(headers)
             data = read_query_string(scope["query_string"])
@@ -156,52 +152,6 @@ class Edge:
             and not _ASKS.search(scope["query_string"])
             and "text/html" in headers.get("accept", "")
         )
-
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        patience = self._body_bytes * _PATIENCE
-        too_large = RequestRefused(
-            "PAYLOAD_TOO_LARGE", f"The limit is {self._body_bytes} bytes.", Connection="close"
-        )
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > patience:
-            raise too_large
-        # One that comes at once need not be timed.
-        message = await receive()
-        if not message.get("more_body", False) and message["type"] != "http.disconnect":
-            whole: bytes = message.get("body", b"")
-            if len(whole) > self._body_bytes:
-                raise too_large
-            return whole
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                return await self._rest(message, receive, too_large)
-        except TimeoutError as error:
-            raise RequestRefused(
-                "BAD_REQUEST",
-                f"The body took more than {self._body_seconds:g} seconds.",
-                Connection="close",
-            ) from error
-
-    async def _rest(self, message: Message, receive: Receive, too_large: RequestRefused) -> bytes:
-        patience = self._body_bytes * _PATIENCE
-        body = b""
-        received = 0
-        while True:
-            if message["type"] == "http.disconnect":
-                # No fault of ours; nobody is left to read the answer.
-                raise RequestRefused("BAD_REQUEST")
-            chunk: bytes = message.get("body", b"")
-            received += len(chunk)
-            if received <= self._body_bytes:
-                body = body + chunk if body else chunk
-            elif received > patience:
-                raise too_large
-            if not message.get("more_body", False):
-                break
-            message = await receive()
-        if received > self._body_bytes:
-            raise too_large
-        return body
 
 
 def _plain(media_type: str) -> str:

@@ -15,7 +15,8 @@ from strawberry.types import Info
 from strawberry.types.union import StrawberryUnion
 
 from app.core import refusals
-from schema.scalars import Credits, Version, show_credits
+from app.core.units import show_credits
+from schema.scalars import Credits, Version
 
 _make_enum: Any = Enum
 _codes = _make_enum(

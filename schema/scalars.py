@@ -14,8 +14,8 @@ from graphql import GraphQLError, IntValueNode, StringValueNode, ValueNode
 from strawberry.types.scalar import ScalarDefinition
 
 from app.core.refusals import invalid
+from app.core.units import CREDIT, show_credits
 
-CREDIT = 1_000_000
 _LARGEST = 10**18
 _FORM = re.compile(r"(-?)([0-9]{1,13})(?:\.([0-9]{1,6}))?", re.ASCII)
 _LARGEST_SAFE = 2**53
@@ -26,13 +26,6 @@ _DOLLARS = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", re.ASCII)
 Credits = NewType("Credits", int)
 Dollars = NewType("Dollars", int)
 Version = NewType("Version", int)
-
-
-def show_credits(microcredits: int) -> str:
-    """Return micro-credits as a decimal string in credits, without trailing zeros."""
-    sign = "-" if microcredits < 0 else ""
-    whole, part = divmod(abs(microcredits), CREDIT)
-    return f"{sign}{whole}" + (f".{part:06d}".rstrip("0") if part else "")
 
 
 def read_credits(value: object) -> int:

@@ -3,8 +3,9 @@
 Reserve, extend, settle, release and deduct: administrators and project keys; what a
 person spends, a flow spends for them. Giving credits and taking them, and settings:
 administrators, or a project key with the scope `credits:grant`. What the project sells:
-administrators, or a project key with the scope `catalog:write`. Organization keys read, and
-only their own organization and what their project sells.
+administrators, or a project key with the scope `catalog:write`. Calls of models: administrators,
+project keys, and organization keys with the scope `models:call`. Else organization keys read,
+and only their own organization and what their project sells.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ SCOPE_GRANT = "credits:grant"
 SCOPE_KEYS = "keys:write"
 SCOPE_CATALOG = "catalog:write"
 SCOPE_DOCUMENTS = "documents:any"
+SCOPE_MODELS = "models:call"
 SCOPES = frozenset({SCOPE_GRANT, SCOPE_KEYS, SCOPE_CATALOG, SCOPE_DOCUMENTS})
+# Of organization keys, which front ends may hold: they read unless it is said otherwise.
+ORGANIZATION_SCOPES = frozenset({SCOPE_MODELS})
 
 
 class Operation(StrEnum):
@@ -49,14 +53,17 @@ class Operation(StrEnum):
     REFUND = "credits.refund"
     VOID = "credits.void"
     FORGIVE = "credits.forgive"
+    CHECK_ACCESS = "models.check"
+    CALL_MODELS = "models.call"
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Which viewers have it, and the scope a project key needs besides."""
+    """Which viewers have it, and the scope that a key needs besides."""
 
     viewers: frozenset[ViewerKind]
     scope: str | None = None
+    scope_of: ViewerKind = ViewerKind.PROJECT_KEY
 
 
 RIGHTS: dict[Operation, Right] = {
@@ -82,6 +89,8 @@ RIGHTS: dict[Operation, Right] = {
     Operation.REFUND: Right(_BACK_ENDS, SCOPE_GRANT),
     Operation.VOID: Right(_BACK_ENDS, SCOPE_GRANT),
     Operation.FORGIVE: Right(_BACK_ENDS, SCOPE_GRANT),
+    Operation.CHECK_ACCESS: Right(_ANYONE_KNOWN),
+    Operation.CALL_MODELS: Right(_ANYONE_KNOWN, SCOPE_MODELS, ViewerKind.ORGANIZATION_KEY),
 }
 
 
@@ -94,7 +103,7 @@ def require(viewer: Viewer, operation: Operation) -> None:
         raise Refusal("FORBIDDEN", {"operation": operation.value})
     if (
         right.scope is not None
-        and viewer.kind is ViewerKind.PROJECT_KEY
+        and viewer.kind is right.scope_of
         and right.scope not in viewer.scopes
     ):
         raise Refusal("SCOPE_REQUIRED", {"scope": right.scope})

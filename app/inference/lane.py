@@ -1,6 +1,6 @@
 """A lane: how a provider is asked, and what it answers or why it does not."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -64,7 +64,7 @@ class Lane(Protocol):
         """Return the whole answer; raises `ProviderFailed`."""
         ...
 
-    def stream(self, provider: Provider, question: Question) -> AsyncIterator[bytes]:
+    def stream(self, provider: Provider, question: Question) -> AsyncGenerator[bytes, None]:
         """Return the events of an answer, whole and as they came; raises `ProviderFailed`.
 
         Who closes it early hangs up on the provider.

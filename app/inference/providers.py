@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 
 class Protocol(StrEnum):
@@ -22,6 +23,11 @@ class Provider:
     base_url: str | None
     key: str = field(repr=False)
 
+    @property
+    def limit_name(self) -> str:
+        """What it calls the bound of an answer."""
+        return "max_completion_tokens" if self.name == "openai" else "max_tokens"
+
 
 # Those that are known by name: only a key is missing.
 KNOWN: Final[Mapping[str, tuple[Protocol, str | None]]] = {
@@ -34,3 +40,19 @@ KNOWN: Final[Mapping[str, tuple[Protocol, str | None]]] = {
     "openrouter": (Protocol.OPENAI, "https://openrouter.ai/api/v1"),
     "together": (Protocol.OPENAI, "https://api.together.xyz/v1"),
 }
+
+
+def make_provider(name: str, key: str, base_url: str | None = None) -> Provider:
+    """Return a provider; raises `ValueError` for one that nobody knows where to find."""
+    protocol, known = KNOWN.get(name, (Protocol.OPENAI, None))
+    if base_url is not None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{name}: base_url must be an address such as https://host/v1")
+        # Whoever names an address speaks OpenAI's protocol there.
+        protocol = Protocol.OPENAI
+    elif name not in KNOWN:
+        raise ValueError(f"{name}: not known by name, so it needs a base_url")
+    if not key:
+        raise ValueError(f"{name}: api_key is empty")
+    return Provider(name, protocol, (base_url or known or "").rstrip("/") or None, key)

@@ -92,6 +92,7 @@ class OpenedCall:
     quality: str | None
     model: str
     provider: str
+    provider_model_id: str
     price_version: int | None
     fallbacks: list[str]
     output_limit: int
@@ -108,6 +109,7 @@ class FellBack:
     attempt: int
     model: str
     provider: str
+    provider_model_id: str
     price_version: int | None
     output_limit: int
     reserved_tokens: int

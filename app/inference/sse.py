@@ -53,8 +53,6 @@ def data_of(event: bytes) -> bytes | None:
         if b"\n" not in line and b"\r" not in line:
             return line
     lines = [
-        line[5:].removeprefix(b" ")
-        for line in event.splitlines()
-        if line.startswith(b"data:")
+        line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")
     ]
     return b"\n".join(lines).strip() if lines else None

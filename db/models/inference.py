@@ -46,6 +46,7 @@ def _terms() -> list[Column[object]]:
     return [
         Column("model", Text, nullable=False),
         Column("provider", Text, nullable=False),
+        Column("provider_model_id", Text, nullable=False),
         Column("price_version", Integer),
         Column("credits_per_1k_tokens", MICROCREDITS),
         instant("asked_at"),

@@ -64,6 +64,10 @@ class CreateOrganizationKeyInput:
     organization_id: strawberry.ID = strawberry.field(description="The organization.")
     name: str = strawberry.field(description="What it is for.")
     idempotency_key: str = strawberry.field(description="Names this request for 24 hours.")
+    scopes: list[str] = strawberry.field(
+        default_factory=list,
+        description="`models:call` to call models and spend the organization's credits.",
+    )
     expires_at: datetime | None = strawberry.field(
         default=None, description="When it ends; never if left out."
     )

@@ -9,7 +9,7 @@ from strawberry.types import Info
 
 from app.core.refusals import invalid
 from app.identity.keys import KeyKind, make_key
-from app.identity.rights import SCOPES, Operation
+from app.identity.rights import ORGANIZATION_SCOPES, SCOPES, Operation
 from app.identity.viewer import ViewerKind
 from db.driver import Connection as DatabaseConnection
 from schema.context import Context, context_of
@@ -177,8 +177,6 @@ class IdentityMutations:
     ) -> CreateKeyResult:
         context = context_of(info)
         context.require(Operation.CREATE_PROJECT_KEY)
-        if unknown := sorted(set(input.scopes) - SCOPES):
-            raise invalid("scopes", f"has no scope {unknown[0]!r}; there are {sorted(SCOPES)}")
         return await _create_key(
             context,
             Operation.CREATE_PROJECT_KEY,
@@ -186,13 +184,14 @@ class IdentityMutations:
             read_id(input.project_id, "projectId"),
             None,
             input.name,
-            sorted(set(input.scopes)),
+            _scopes(input.scopes, SCOPES),
             input.expires_at,
             input.idempotency_key,
         )
 
     @strawberry.mutation(
-        description="Make a key for an organization: it reads its own credits.",
+        description="Make a key for an organization: it reads its own credits, and calls models if"
+        " it has the scope for that.",
         extensions=[RefusalsAsData()],
     )
     async def create_organization_key(
@@ -212,7 +211,7 @@ class IdentityMutations:
             organization.project_id,
             organization_id,
             input.name,
-            [],
+            _scopes(input.scopes, ORGANIZATION_SCOPES),
             input.expires_at,
             input.idempotency_key,
         )
@@ -345,6 +344,13 @@ def _project(context: Context, asked: strawberry.ID | None) -> UUID:
     if context.viewer.kind is not ViewerKind.ADMIN and project_id != context.viewer.project_id:
         raise invalid("projectId", "must be the project of this key")
     return project_id
+
+
+def _scopes(asked: list[str], known: frozenset[str]) -> list[str]:
+    """Return the scopes of a key; refuses one that there is not for its kind."""
+    if unknown := sorted(set(asked) - known):
+        raise invalid("scopes", f"has no scope {unknown[0]!r}; there are {sorted(known)}")
+    return sorted(set(asked))
 
 
 def _scope(context: Context, operation: Operation) -> str:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.scalars import read_credits, show_credits
+from app.core.units import show_credits
+from schema.scalars import read_credits
 from tests.support.api import Api, unique
 from tests.support.callers import Tenants
 

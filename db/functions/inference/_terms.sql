@@ -59,6 +59,7 @@ begin
     where m.project_id = v_terms.project_id and m.key = p_model;
     v_terms.model := p_model;
     v_terms.provider := v_model.provider;
+    v_terms.provider_model_id := v_model.provider_model_id;
     v_terms.credits_per_1k_tokens := v_model.credits_per_1k_tokens;
     v_terms.price_version := (
         select max(p.version)

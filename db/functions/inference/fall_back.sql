@@ -13,7 +13,8 @@ create or replace function inference.fall_back(
     p_model text, p_error text, p_status_code int default null
 )
 returns table (
-    outcome text, facts jsonb, attempt int, model text, provider text, price_version int,
+    outcome text, facts jsonb, attempt int, model text, provider text,
+    provider_model_id text, price_version int,
     output_limit int, reserved_tokens bigint, amount bigint, version_before bigint,
     account_id uuid, balance_version bigint,
     available bigint, reserved bigint, spendable bigint, overage bigint, overdraft_limit bigint,
@@ -48,17 +49,18 @@ begin
     ) as e;
     if v_extended.outcome = 'OK' then
         insert into inference.attempts (
-            account_id, call_id, attempt, model, provider, price_version,
+            account_id, call_id, attempt, model, provider, provider_model_id, price_version,
             credits_per_1k_tokens, asked_at, failed_at, error, status_code
         ) values (
             p_account_id, p_call_id, v_call.attempt, v_call.model, v_call.provider,
-            v_call.price_version, v_call.credits_per_1k_tokens, v_call.asked_at, core.clock(),
+            v_call.provider_model_id, v_call.price_version, v_call.credits_per_1k_tokens, v_call.asked_at, core.clock(),
             p_error, p_status_code
         );
         update inference.calls as c
         set attempt = c.attempt + 1,
             model = v_terms.model,
             provider = v_terms.provider,
+            provider_model_id = v_terms.provider_model_id,
             price_version = v_terms.price_version,
             credits_per_1k_tokens = v_terms.credits_per_1k_tokens,
             output_limit = v_terms.output_limit,
@@ -69,7 +71,7 @@ begin
     end if;
     return query select
         v_extended.outcome, v_extended.facts, v_call.attempt, v_call.model, v_call.provider,
-        v_call.price_version, v_call.output_limit, v_call.reserved_tokens, v_extended.amount,
+        v_call.provider_model_id, v_call.price_version, v_call.output_limit, v_call.reserved_tokens, v_extended.amount,
         v_extended.version_before,
         v_extended.account_id, v_extended.balance_version, v_extended.available,
         v_extended.reserved, v_extended.spendable, v_extended.overage,

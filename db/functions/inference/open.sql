@@ -18,7 +18,8 @@ returns table (
     ordinal bigint, outcome text, facts jsonb, replayed boolean,
     reservation_id uuid, status text, amount bigint, expires_at timestamptz,
     version bigint, version_before bigint,
-    state text, feature text, quality text, model text, provider text, price_version int,
+    state text, feature text, quality text, model text, provider text, provider_model_id text,
+    price_version int,
     fallbacks text[], output_limit int, reserved_tokens bigint,
     account_id uuid, balance_version bigint,
     available bigint, reserved bigint, spendable bigint, overage bigint, overdraft_limit bigint,
@@ -96,7 +97,7 @@ begin
         if v_outcome = 'OK' and not v_replayed then
             insert into inference.calls (
                 account_id, id, project_id, idempotency_key, fingerprint, feature, quality,
-                plan_key, plan_version, is_stream, model, provider, price_version,
+                plan_key, plan_version, is_stream, model, provider, provider_model_id, price_version,
                 credits_per_1k_tokens, asked_at, fallbacks, prompt_tokens, choices,
                 output_limit, reserved_tokens, state, end_customer_ref, related_type, related_id, trace_id,
                 actor_kind, actor_id, actor_label, opened_at, leased_until
@@ -104,7 +105,7 @@ begin
                 p_account_id, v_reserved.reservation_id, v_terms.project_id, q.idempotency_key,
                 q.fingerprint, q.feature, v_terms.quality, v_terms.plan_key,
                 v_terms.plan_version, q.first_tokens is not null, v_terms.model,
-                v_terms.provider, v_terms.price_version, v_terms.credits_per_1k_tokens,
+                v_terms.provider, v_terms.provider_model_id, v_terms.price_version, v_terms.credits_per_1k_tokens,
                 v_account.clock_at, v_terms.fallbacks, q.prompt_tokens, q.choices,
                 v_terms.output_limit, v_terms.reserved_tokens, 'open', q.end_customer_ref, q.related_type,
                 q.related_id, q.trace_id, (q.actor).kind, (q.actor).id, (q.actor).label,
@@ -115,7 +116,8 @@ begin
         return query
             select q.ordinality, v_outcome, v_facts, v_replayed,
                 c.id, r.status, r.amount::bigint, r.expires_at, r.opened_version, v_version_before,
-                c.state, c.feature, c.quality, c.model, c.provider, c.price_version,
+                c.state, c.feature, c.quality, c.model, c.provider, c.provider_model_id,
+                c.price_version,
                 c.fallbacks, c.output_limit, c.reserved_tokens,
                 b.*
             from (select) as one

@@ -33,7 +33,7 @@ create type inference.access as (
 );
 create type inference.terms as (
     outcome text, facts jsonb, project_id uuid, plan_key text, plan_version int,
-    quality text, model text, provider text, fallbacks text[],
+    quality text, model text, provider text, provider_model_id text, fallbacks text[],
     price_version int, credits_per_1k_tokens bigint,
     output_limit int, reserved_tokens bigint, amount bigint
 );
@@ -73,6 +73,7 @@ CREATE TABLE inference.calls (
     attempt INTEGER DEFAULT '1' NOT NULL,
     model TEXT NOT NULL,
     provider TEXT NOT NULL,
+    provider_model_id TEXT NOT NULL,
     price_version INTEGER,
     credits_per_1k_tokens credits.microcredits,
     asked_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -124,6 +125,7 @@ CREATE TABLE inference.attempts (
     attempt INTEGER NOT NULL,
     model TEXT NOT NULL,
     provider TEXT NOT NULL,
+    provider_model_id TEXT NOT NULL,
     price_version INTEGER,
     credits_per_1k_tokens credits.microcredits,
     asked_at TIMESTAMP WITH TIME ZONE NOT NULL,

@@ -11,7 +11,7 @@ from uuid import UUID
 import aiohttp
 import orjson
 
-from schema.scalars import show_credits
+from app.core.units import show_credits
 from tests.proof.crashes.waits import seen
 from tests.support.accounts import CREDIT
 from tests.support.processes import ADMIN_KEY

@@ -16,9 +16,10 @@ import asyncpg
 
 from app.core.database import Unavailable
 from app.core.refusals import Refusal
+from app.core.units import show_credits
 from app.credits import Credits, ReleaseRequest, ReserveRequest, SettleRequest
 from db.driver import Pool
-from schema.scalars import read_credits, show_credits
+from schema.scalars import read_credits
 
 T = TypeVar("T")
 

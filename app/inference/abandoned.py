@@ -1,0 +1,54 @@
+"""Calls that no process is at work on any more: charged by what is known of them."""
+
+from dataclasses import replace
+
+from app.core.database import Unavailable
+from app.core.refusals import Refusal
+from app.core.telemetry import log
+from app.inference.calls import ModelCalls
+from app.inference.rows import DueCall
+
+_FOUND = 100
+# What is refused for good is not asked again and again; see the log.
+_TRIED_AT_MOST = 1_000
+
+
+async def charge_abandoned(calls: ModelCalls) -> int:
+    """Charge for calls whose process is gone until there are none; return how many were.
+
+    Any number of workers may do so at once: of two that find a call the first counts.
+    """
+    charged = tried = 0
+    while tried < _TRIED_AT_MOST and (found := await calls.find_due(_FOUND)):
+        done = 0
+        for due in found:
+            done += await _charge(calls, due)
+        tried += len(found)
+        charged += done
+        if not done:
+            break
+    return charged
+
+
+async def _charge(calls: ModelCalls, due: DueCall) -> bool:
+    for attempt in (due, _bounded(due)):
+        try:
+            settled = await calls.close(due.account_id, attempt.request)
+        except Refusal as refusal:
+            if refusal.code == "SETTLE_AMOUNT_IMPLAUSIBLE":
+                # Nobody is charged what cannot be: instead the least that is known.
+                log.error("inference.implausible", call=str(due.call_id), facts=refusal.facts)
+                continue
+            log.warning("inference.not_charged", call=str(due.call_id), code=refusal.code)
+            # Ended otherwise, it is found no more.
+            return refusal.code.startswith("RESERVATION_")
+        except Unavailable as error:
+            log.warning("inference.not_charged", call=str(due.call_id), error=str(error))
+            return False
+        log.info("inference.charged_late", call=str(due.call_id), amount=settled.settled_amount)
+        return True
+    return False
+
+
+def _bounded(due: DueCall) -> DueCall:
+    return replace(due, cached_input_tokens=0, output_tokens=0, usage_estimated=True)

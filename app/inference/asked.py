@@ -1,0 +1,159 @@
+"""What somebody asks of a model, whatever way it came; and what of it is told to providers."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from app.core.refusals import invalid
+from app.credits import Actor
+
+_LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_AT_MOST: Final = 100_000_000
+_CHOICES_AT_MOST: Final = 128
+
+
+class Kind(StrEnum):
+    """What is asked for."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+
+    @property
+    def feature(self) -> str:
+        """The feature of a plan that opens it, unless another is named."""
+        return "chat_completion" if self is Kind.CHAT else "text_completion"
+
+    @property
+    def path(self) -> str:
+        """Where OpenAI's protocol has it."""
+        return _PATHS[self]
+
+    @property
+    def prompt(self) -> str:
+        """What a body of this kind cannot be without."""
+        return _PROMPTS[self]
+
+
+_PATHS: Final = {
+    Kind.CHAT: "/chat/completions",
+    Kind.COMPLETION: "/completions",
+    Kind.EMBEDDING: "/embeddings",
+}
+_PROMPTS: Final = {Kind.CHAT: "messages", Kind.COMPLETION: "prompt", Kind.EMBEDDING: "input"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for an answer.
+
+    `body` is one of OpenAI's protocol; what is not known of it passes through.
+    """
+
+    organization_id: UUID
+    kind: Kind
+    body: Mapping[str, Any]
+    idempotency_key: str
+    feature: str
+    quality: str | None = None
+    actor: Actor | None = None
+    end_customer_ref: str | None = None
+    related_type: str | None = None
+    related_id: str | None = None
+    related_name: str | None = None
+    trace_id: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """Which model is asked; None leaves it to the plan."""
+        model = self.body.get("model")
+        if model is None or model == "auto":
+            return None
+        if not isinstance(model, str):
+            raise invalid("model", "must be the key of a model, or auto")
+        return model
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is to be answered piece by piece."""
+        value = self.body.get("stream")
+        if not isinstance(value, bool | None):
+            raise invalid("stream", "must be true or false")
+        return bool(value)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the usage of a stream was asked for."""
+        options = self.body.get("stream_options")
+        return isinstance(options, Mapping) and options.get("include_usage") is True
+
+    @property
+    def output_tokens(self) -> int | None:
+        """How much each choice may write, if it was said."""
+        if self.kind is Kind.EMBEDDING:
+            return 0
+        for name in _LIMITS:
+            value = self.body.get(name)
+            if value is not None:
+                if not isinstance(value, int) or not 1 <= value <= _AT_MOST:
+                    raise invalid(name, f"must be a whole number from 1 to {_AT_MOST}")
+                return value
+        return None
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for: of each prompt, so many."""
+        answers = 1
+        for name in ("n", "best_of"):
+            value = self.body.get(name)
+            if value is not None:
+                if not isinstance(value, int) or not 1 <= value <= _CHOICES_AT_MOST:
+                    raise invalid(name, f"must be a whole number from 1 to {_CHOICES_AT_MOST}")
+                answers = max(answers, value)
+        prompts = self.body.get("prompt")
+        if self.kind is Kind.COMPLETION and isinstance(prompts, list):
+            answers *= sum(not isinstance(each, int) for each in prompts) or 1
+        if answers > _CHOICES_AT_MOST:
+            raise invalid("prompt", f"must come to at most {_CHOICES_AT_MOST} answers")
+        return answers
+
+    @property
+    def fingerprint(self) -> bytes:
+        """A digest of all that was asked: the same key must come with the same."""
+        asked = [
+            self.kind,
+            self.feature,
+            self.quality,
+            self.end_customer_ref,
+            self.related_id,
+            self.body,
+        ]
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
+
+    def check(self) -> None:
+        """Refuse what cannot be asked."""
+        if not self.body.get(self.kind.prompt):
+            raise invalid(self.kind.prompt, "must not be missing or empty")
+        if self.kind is Kind.CHAT and not isinstance(self.body["messages"], list):
+            raise invalid("messages", "must be a list")
+        if self.kind is Kind.EMBEDDING and self.is_stream:
+            raise invalid("stream", "must be false for embeddings")
+
+    def body_for(self, model: str, output_tokens: int | None, limit_name: str) -> dict[str, Any]:
+        """Return the body for a provider: its name of the model, and what bounds the answer.
+
+        `output_tokens`: where the request has no bound, this one.
+        """
+        body = {**self.body, "model": model}
+        if self.is_stream:
+            options = body.get("stream_options")
+            kept = options if isinstance(options, Mapping) else {}
+            body["stream_options"] = {**kept, "include_usage": True}
+        if output_tokens is not None and self.output_tokens is None:
+            body[limit_name] = output_tokens
+        return body

@@ -1,0 +1,179 @@
+"""A call that is under way: its lease, and the charge at its end, whatever becomes of who asked."""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from app.core.database import Unavailable
+from app.core.refusals import Refusal
+from app.core.telemetry import log
+from app.inference.calls import ModelCalls
+from app.inference.lane import ProviderFailed
+from app.inference.rows import CloseRequest, ExtendRequest, GiveBackRequest, Released, Settled
+from app.inference.usage import Usage
+
+_PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+# What may go another way in a moment. All else is as it is.
+_PASSING: Final = frozenset({"BUSY"})
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that Postgres let begin, as it stands by now."""
+
+    account_id: UUID
+    id: UUID
+    model: str
+    provider: str
+    provider_model_id: str
+    fallbacks: list[str]
+    output_limit: int
+    reserved_tokens: int
+    prompt_tokens: int
+    choices: int
+    attempt: int = 1
+    written: int = 0
+    began: float = 0.0
+    asked_at: datetime | None = None
+
+    @property
+    def milliseconds(self) -> int:
+        """How long it has taken."""
+        return round((time.monotonic() - self.began) * 1000)
+
+
+class Work:
+    """What must be done about calls even if nobody waits for it any more."""
+
+    def __init__(self, calls: ModelCalls, *, lease_seconds: int) -> None:
+        self._calls = calls
+        self.lease_seconds = lease_seconds
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+        """Do something that is done to its end, whoever leaves."""
+        task = asyncio.create_task(work, name=name, context=contextvars.copy_context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def stop(self, seconds: float) -> None:
+        """Wait for what is being done; what is not done by then, the worker will find."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("inference.left_undone", calls=len(late))
+                await asyncio.wait(late, timeout=seconds)
+
+    # While it goes on.
+
+    async def keep(self, call: Call) -> None:
+        """Say from time to time that somebody is at work on it; ends when it is cancelled."""
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            try:
+                await self._calls.extend(
+                    call.account_id, ExtendRequest(call.id, None, call.written, self.lease_seconds)
+                )
+            except (Refusal, Unavailable) as error:
+                # The reservation may expire: it is charged all the same.
+                log.warning("inference.not_kept", call=str(call.id), error=str(error))
+
+    async def reserve(self, call: Call, tokens: int) -> bool:
+        """Reserve for so many written tokens in all; False if there are no credits for that."""
+        tokens = min(tokens, call.output_limit)
+        try:
+            await self._calls.extend(
+                call.account_id, ExtendRequest(call.id, tokens, call.written, self.lease_seconds)
+            )
+        except Refusal as refusal:
+            if refusal.code != "INSUFFICIENT_CREDITS":
+                raise
+            return False
+        call.reserved_tokens = max(call.reserved_tokens, tokens)
+        return True
+
+    # At the end.
+
+    async def give_back(self, call: Call, failed: ProviderFailed) -> Released | None:
+        """Charge nothing: no model answered."""
+        request = GiveBackRequest(call.id, str(failed)[:500], failed.status, call.milliseconds)
+        for pause in (*_PAUSES[:3], None):
+            try:
+                return await self._calls.give_back(call.account_id, request)
+            except (Refusal, Unavailable) as error:
+                if not _is_passing(error):
+                    log.exception("inference.not_given_back", call=str(call.id))
+                    return None
+            if pause is not None:
+                await asyncio.sleep(pause)
+        # It expires, and is found by the worker: a prompt that was perhaps read is charged then.
+        log.warning("inference.not_given_back", call=str(call.id))
+        return None
+
+    async def settle(
+        self, call: Call, usage: Usage, outcome: str, status: int | None = None
+    ) -> Settled | None:
+        """Charge what was used; None if that has to wait: then it is done beside."""
+        request = CloseRequest(
+            call.id,
+            usage.input,
+            usage.cached_input,
+            usage.output,
+            usage.is_estimated,
+            outcome,
+            status,
+            call.milliseconds,
+            call.asked_at,
+        )
+        try:
+            return await self._calls.close(call.account_id, request)
+        except (Refusal, Unavailable) as error:
+            if not _is_passing(error):
+                # Absurd, or charged already by who took it for abandoned: it is kept as it is.
+                log.exception("inference.not_charged", call=str(call.id))
+                return None
+            log.warning("inference.charged_later", call=str(call.id), error=str(error))
+        self.start(self._settle_later(call, request), "charge later")
+        return None
+
+    async def _settle_later(self, call: Call, request: CloseRequest) -> None:
+        """Keep what was used in a row of its own, and try until it is charged."""
+        keeping = asyncio.create_task(self.keep(call), name="keep")
+        try:
+            await self._try_to_settle(call, request)
+        finally:
+            keeping.cancel()
+
+    async def _try_to_settle(self, call: Call, request: CloseRequest) -> None:
+        is_noted = False
+        for pause in (*_PAUSES, *[_PAUSES[-1]] * 16):
+            await asyncio.sleep(pause)
+            try:
+                if not is_noted:
+                    await self._calls.note_answer(call.account_id, request)
+                    is_noted = True
+                await self._calls.close(call.account_id, request)
+            except (Refusal, Unavailable) as error:
+                if not _is_passing(error):
+                    log.exception("inference.not_charged", call=str(call.id))
+                    return
+            else:
+                return
+        log.error("inference.left_to_the_worker", call=str(call.id), is_noted=is_noted)
+
+
+def _is_passing(error: Refusal | Unavailable) -> bool:
+    return isinstance(error, Unavailable) or error.code in _PASSING
+
+
+def now() -> datetime:
+    """Return the time, as the ledger tells it."""
+    return datetime.now(UTC)

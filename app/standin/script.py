@@ -1,0 +1,76 @@
+"""How the stand-in answers: told by the last message of a request, in words of its own.
+
+`tokens=12 chunk=4 usage=none cut=3 status=500 after=0.5 pause=0.01 cached=5 key=a`: each word is
+optional, and the rest of the message does not matter.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_WORD: Final = re.compile(r"\b([a-z]+)=([A-Za-z0-9_.-]+)")
+_KINDS: Final[Mapping[str, Callable[[str], object]]] = {
+    **dict.fromkeys(("tokens", "chunk", "cut", "status", "cached", "fails"), int),
+    **dict.fromkeys(("retry", "after", "pause"), float),
+    "usage": str,
+}
+_WORDS: Final = (
+    "Credits", "are", "reserved", "before", "a", "model", "is", "asked", "and", "what", "it",
+    "used", "is", "charged", "when", "it", "has", "answered",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one answer is to be."""
+
+    # Of the answer, for each choice.
+    tokens: int = 18
+    # In each piece of a stream.
+    chunk: int = 1
+    # true, none, zero, twice, growing, absurd or wrong.
+    usage: str = "true"
+    # Breaks off after so many pieces of a stream; of a whole answer, in the middle.
+    cut: int | None = None
+    status: int = 200
+    retry: float | None = None
+    # Seconds before anything is said, and between pieces.
+    after: float = 0.0
+    pause: float = 0.0
+    # Of the prompt, read from a cache.
+    cached: int = 0
+    # So many requests with this message fail first.
+    fails: int = 0
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "Script":
+        """Return what a request asks for."""
+        told = dict(_WORD.findall(_last(body)))
+        values: dict[str, Any] = {
+            name: kind(told[name]) for name, kind in _KINDS.items() if name in told
+        }
+        return cls(**values)
+
+    def words(self, most: int | None) -> list[str]:
+        """Return what it says: a word a token, no more than it may."""
+        number = self.tokens if most is None else min(self.tokens, most)
+        return [f" {_WORDS[at % len(_WORDS)]}" for at in range(number)]
+
+
+def _last(body: Mapping[str, Any]) -> str:
+    messages = body.get("messages")
+    if isinstance(messages, list) and messages:
+        content = messages[-1].get("content")
+        if isinstance(content, list):
+            return " ".join(str(part.get("text", "")) for part in content)
+        return str(content)
+    return str(body.get("prompt", body.get("input", "")))
+
+
+def most_of(body: Mapping[str, Any]) -> int | None:
+    """Return how much a request lets it say."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        if isinstance(body.get(name), int):
+            return int(body[name])
+    return None
