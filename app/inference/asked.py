@@ -100,9 +100,9 @@ class Asked:
         for name in _LIMITS:
             value = self.body.get(name)
             if value is not None:
-                if not isinstance(value, int) or not 1 <= value <= _AT_MOST:
+                if not _is_whole(value, _AT_MOST):
                     raise invalid(name, f"must be a whole number from 1 to {_AT_MOST}")
-                return value
+                return int(value)
         return None
 
     @property
@@ -112,7 +112,7 @@ class Asked:
         for name in ("n", "best_of"):
             value = self.body.get(name)
             if value is not None:
-                if not isinstance(value, int) or not 1 <= value <= _CHOICES_AT_MOST:
+                if not _is_whole(value, _CHOICES_AT_MOST):
                     raise invalid(name, f"must be a whole number from 1 to {_CHOICES_AT_MOST}")
                 answers = max(answers, value)
         prompts = self.body.get("prompt")
@@ -157,3 +157,7 @@ class Asked:
         if output_tokens is not None and self.output_tokens is None:
             body[limit_name] = output_tokens
         return body
+
+
+def _is_whole(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most

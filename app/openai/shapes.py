@@ -72,7 +72,7 @@ def refused(refusal: Refusal) -> Answer:
 def malformed(refused: RequestRefused) -> Answer:
     """Return what a request looks like that never became a question."""
     status = CATALOGUE[refused.code].status
-    code = refused.code.lower()
+    code = _CODES.get(refused.code, refused.code.lower())
     return error(status, str(refused.error["message"]), code, None, refused.headers)
 
 
@@ -97,6 +97,9 @@ def error(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return an error."""
+    sent = dict(headers or {})
+    if status == 401:  # noqa: PLR2004  # as RFC 9110 has it
+        sent["WWW-Authenticate"] = "Bearer"
     told: dict[str, Any] = {
         "error": {
             "message": message,
@@ -105,7 +108,7 @@ def error(
             "code": code,
         }
     }
-    return status, dict(headers or {}), orjson.dumps(told)
+    return status, sent, orjson.dumps(told)
 
 
 def _seconds_until(at: object) -> int:

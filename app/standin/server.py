@@ -1,6 +1,7 @@
 """The stand-in's server: chat, completions, embeddings, whole and in pieces."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections import Counter
@@ -99,7 +100,11 @@ class StandIn:
             return failed
         said = self._note(body, script.cached)
         if body.get("stream"):
-            return await self._stream(request, body, script, said, is_chat=is_chat)
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            # Who has heard enough hangs up.
+            with contextlib.suppress(ConnectionResetError):
+                await self._stream(request, response, body, script, said, is_chat=is_chat)
+            return response
         choices = []
         for at in range(int(body.get("n", 1))):
             text = "".join(script.words(most_of(body)))
@@ -128,13 +133,13 @@ class StandIn:
     async def _stream(
         self,
         request: web.Request,
+        response: web.StreamResponse,
         body: dict[str, Any],
         script: Script,
         said: Said,
         *,
         is_chat: bool,
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    ) -> None:
         await response.prepare(request)
         head = {
             "id": f"standin-{next(self._numbers)}",
@@ -156,7 +161,7 @@ class StandIn:
         for number, piece in enumerate(pieces):
             if script.cut == number:
                 _hang_up(request)
-                return response
+                return
             # Before it is heard: what is on its way has been written.
             said.written += len(piece)
             more = {}
@@ -172,7 +177,6 @@ class StandIn:
                 await say(choices=[], usage=usage)
         await response.write(b"data: [DONE]\n\n")
         said.is_whole = True
-        return response
 
     async def _body(self, request: web.Request) -> dict[str, Any] | web.Response:
         self.requests += 1
