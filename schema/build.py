@@ -10,11 +10,12 @@ from schema.credits.queries import CreditQueries
 from schema.credits.subscriptions import CreditSubscriptions
 from schema.identity.mutations import IdentityMutations
 from schema.identity.queries import IdentityQueries
+from schema.inference.queries import InferenceQueries
 from schema.scalars import SCALARS
 
 
 @strawberry.type(description="What can be asked.")
-class Query(CatalogQueries, CreditQueries, IdentityQueries):
+class Query(CatalogQueries, CreditQueries, IdentityQueries, InferenceQueries):
     """The queries of all domains."""
 
 

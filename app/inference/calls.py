@@ -19,6 +19,7 @@ from app.inference.rows import (
     DueCall,
     Extended,
     ExtendRequest,
+    FeatureLimits,
     FellBack,
     GiveBackRequest,
     Noted,
@@ -161,6 +162,22 @@ class ModelCalls:
             p_feature=feature,
             p_quality=quality,
             p_model=model,
+            p_end_customer_ref=end_customer_ref,
+            p_related_id=related_id,
+        )
+
+    async def read_limits(
+        self,
+        organization_id: UUID,
+        *,
+        end_customer_ref: str | None = None,
+        related_id: str | None = None,
+    ) -> list[FeatureLimits]:
+        """Return the limits of the AI features that an organization's plan opens, by feature."""
+        return await self._database.call(
+            FeatureLimits,
+            "inference.read_limits",
+            p_organization_id=organization_id,
             p_end_customer_ref=end_customer_ref,
             p_related_id=related_id,
         )

@@ -175,3 +175,13 @@ class Access:
     limits: list[dict[str, Any]]
     levels: list[dict[str, Any]]
     opening_plans: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLimits:
+    """An AI feature that a plan opens, and its limits; `reason`: why it is closed all the same."""
+
+    feature: str
+    name: str
+    reason: str | None
+    limits: list[dict[str, Any]]

@@ -181,3 +181,43 @@ async def test_who_is_not_there_is_refused(calling: Calling) -> None:
         "NOT_FOUND",
         {"kind": "organization", "id": str(calling.project)},
     )
+
+
+async def test_the_limits_of_all_that_is_open_are_told(calling: Calling) -> None:
+    for key in ("poetry", "letters", "unsold"):
+        await calling.catalog.upsert_feature(
+            calling.project, FEATURE._replace(key=key, name=key.title())
+        )
+    await calling.catalog.upsert_feature(
+        calling.project, FEATURE._replace(key="letters", name="Letters", is_active=False)
+    )
+    await calling.catalog.upsert_plan(
+        calling.project,
+        PLAN,
+        [
+            PlanFeatureTerms("summary", any_model=True, per_hour=2, per_customer_day=9),
+            PlanFeatureTerms("poetry", any_model=True),
+            PlanFeatureTerms("letters", any_model=True),
+        ],
+        [],
+    )
+    await calling.open("a", end_customer_ref="eve", output_tokens=1)
+    rows = await calling.calls.read_limits(calling.account, end_customer_ref="eve")
+    # What is switched off, or not in the plan, is not open.
+    assert [(row.feature, row.name, row.reason) for row in rows] == [
+        ("poetry", "Poetry", None),
+        ("summary", "Summary", None),
+    ]
+    assert rows[0].limits == []
+    assert [(limit["name"], limit["left"]) for limit in rows[1].limits] == [
+        ("per_hour", 1),
+        ("per_customer_day", 8),
+    ]
+    # No level of it is active: open, and yet closed.
+    levels = [PlanLevelTerms("summary", "fast", ["small"])]
+    await calling.sell(PlanFeatureTerms("summary"), levels)
+    await calling.catalog.upsert_quality_level(calling.project, LEVEL._replace(is_active=False))
+    [row] = await calling.calls.read_limits(calling.account)
+    assert row.reason == "model_not_allowed"
+    with pytest.raises(Refusal, match="NOT_FOUND"):
+        await calling.calls.read_limits(calling.project)

@@ -114,6 +114,8 @@ class Requests:
             "organizations": {},
             "projects": {},
             "creditBalanceCheck": {"organizationId": organization, "amount": "1"},
+            "aiAccess": {"organizationId": organization, "feature": "summary"},
+            "featureLimits": {"organizationId": organization},
             "createProject": {
                 "input": {"slug": unique("p"), "name": "Project", "idempotencyKey": unique()}
             },

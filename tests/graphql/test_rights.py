@@ -35,6 +35,8 @@ EDIT = ("FORBIDDEN", "FORBIDDEN", SCOPE, SCOPE, SCOPE, OK, "NOT_FOUND", OK)
 ANSWERS: dict[str, tuple[str, ...]] = {
     "creditBalance": READ,
     "creditBalanceCheck": READ,
+    "aiAccess": READ,
+    "featureLimits": READ,
     "creditGrants": READ,
     "creditReservations": READ,
     "creditTransactions": READ,

@@ -191,6 +191,7 @@ def test_optional_inputs_default_to_what_their_absence_means() -> None:
     upserts = ("Upsert", "ArchivePlan", "ModelPrice", "PlanFeature")
     assert {name for name in defaults if not name.startswith(upserts)} == {
         "CreateOrganizationInput.kind",
+        "CreateOrganizationKeyInput.scopes",
         "CreateProjectKeyInput.scopes",
         "GrantCreditsInput.priority",
         "GrantCreditsInput.source",
