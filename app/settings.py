@@ -187,10 +187,13 @@ class Settings(BaseSettings):
         300, ge=3, le=3600, description="How long a call is kept open without a sign of life."
     )
     stream_block_tokens: int = Field(
-        256, ge=17, le=1_000_000, description="What is reserved for a stream at a time."
+        256, ge=2, le=1_000_000, description="What is reserved for a stream at a time, at most."
     )
     stream_margin_tokens: int = Field(
-        16, ge=1, le=100_000, description="A stream ends while so much is left: one piece at most."
+        16,
+        ge=1,
+        le=100_000,
+        description="A stream ends while so much is left, as much as a piece has at most.",
     )
     stream_stops: bool = Field(
         default=True,

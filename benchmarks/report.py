@@ -34,6 +34,7 @@ PROOFS = (
     "overspend",
     "crashes",
     "cancellation",
+    "calls",
     "mutants",
     "tampering",
 )

@@ -112,7 +112,7 @@ class Inference:
                 prompt_tokens,
                 bound,
                 asked.choices,
-                limits.stream.block_tokens if asked.is_stream else None,
+                limits.stream.first_tokens if asked.is_stream else None,
                 limits.lease_seconds,
                 asked.end_customer_ref,
                 asked.related_type,

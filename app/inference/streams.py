@@ -34,14 +34,23 @@ LAST_EVENT: Final = b"data: [DONE]\n\n"
 class StreamTerms:
     """How streams hold credits.
 
-    A block is reserved at a time. A stream goes on while there is room for `margin_tokens` more,
-    as much as a piece has at most. `stops`: whether it ends where the credits do, or runs on and
-    leaves a debt.
+    As much again is reserved as was written, from two margins up to a block. A stream goes on
+    while there is room for `margin_tokens` more, as much as a piece has at most. `stops`: whether
+    it ends where the credits do, or runs on and leaves a debt.
     """
 
     block_tokens: int = 256
     margin_tokens: int = 16
     stops: bool = True
+
+    @property
+    def first_tokens(self) -> int:
+        """What is reserved before anything is written."""
+        return 2 * self.margin_tokens
+
+    def more_after(self, written: int) -> int:
+        """Return how many tokens to reserve for beyond those that were written."""
+        return max(self.first_tokens, min(written, self.block_tokens))
 
 
 class Stream:
@@ -74,6 +83,8 @@ class Stream:
         self._more: asyncio.Task[bool] | None = None
         self._seen: dict[str, Any] = {}
         self._outcome = "complete"
+        # Whether the usage is that of the whole answer.
+        self._is_told = False
         self._is_over = False
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -119,15 +130,25 @@ class Stream:
         await self._events.aclose()
         if self._more is not None:
             await asyncio.wait({self._more})
-        usage = self.usage or Usage(self.call.prompt_tokens, 0, self.call.written, True)  # noqa: FBT003
-        self.usage = usage
+        usage = self.usage = self._used()
         self.settled = await self._work.settle(self.call, usage, self._outcome, 200)
+
+    def _used(self) -> Usage:
+        """Return what is charged for: what the provider said of the whole, or an estimate."""
+        written, told = self.call.written, self.usage
+        if told is None:
+            return Usage(self.call.prompt_tokens, 0, written, is_estimated=True)
+        if self._is_told:
+            return told
+        # It said so underway, and has gone on since.
+        return Usage(told.input, told.cached_input, max(told.output, written), is_estimated=True)
 
     async def _passed_on(self) -> AsyncGenerator[bytes, None]:
         event: bytes | None = self._first
         while event is not None:
             data = data_of(event)
             if data == _DONE:
+                self._is_told = True
                 return
             chunk = _read(data)
             if chunk is None:
@@ -137,6 +158,7 @@ class Stream:
                 if usage := usage_of(chunk.get("usage")):
                     # What is told last counts for all of it.
                     self.usage = usage
+                    self._is_told = not chunk.get("choices")
                 if chunk.get("choices"):
                     goes_on = await self._covers(tokens_of(chunk, self._counter))
                     if goes_on is None:
@@ -151,6 +173,8 @@ class Stream:
                 elif self.usage is None:
                     yield event
             event = await anext(self._events, None)
+        # Some end without saying so.
+        self._is_told = True
 
     def _note(self, chunk: dict[str, Any]) -> None:
         if not self._seen:
@@ -179,11 +203,12 @@ class Stream:
                 call.written = total
                 return False
         call.written = total
-        if room < terms.block_tokens // 2 and (
+        more = terms.more_after(total)
+        if room < max(terms.margin_tokens, more // 2) and (
             # One that found no credits is not asked again before it must be.
             self._more is None or (self._more.done() and self._more.result())
         ):
-            self._more = asyncio.create_task(self._reserve(total + terms.block_tokens), name="more")
+            self._more = asyncio.create_task(self._reserve(total + more), name="more")
         return True
 
     async def _reserved_more(self, total: int) -> bool:
@@ -195,11 +220,11 @@ class Stream:
             self._more = None
             if call.reserved_tokens >= needed:
                 return True
-        block = terms.block_tokens
-        while block > terms.margin_tokens:
-            if await self._reserve(total + block):
+        more = terms.more_after(total)
+        while more > terms.margin_tokens:
+            if await self._reserve(total + more):
                 return True
-            block //= 4
+            more //= 4
         return await self._reserve(needed)
 
     async def _reserve(self, tokens: int) -> bool:

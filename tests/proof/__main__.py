@@ -15,6 +15,7 @@ PROOFS: dict[str, tuple[str, int]] = {
     "crashes": ("rounds with a crash", 500),
     "cancellation": ("storms of callers who leave", 500),
     "interleavings": ("schedules", 60_000),
+    "calls": ("calls of models, besides a crowd and a kill", 10_000),
     "overspend": ("rounds, by turns over three ways in", 300),
 }
 

@@ -1,0 +1,1 @@
+"""Calls of models through `/v1`: what is charged is what the provider really did."""
