@@ -27,7 +27,8 @@ _NOW = "select clock_timestamp()"
 # The last that a worker's connection was asked: one each, as it has nothing to visit yet.
 _SWEEPING = """
 select count(*) from pg_stat_activity
-where application_name = 'exchequer' and query ~ 'credits\\.find_overdue' and backend_start > $1
+where application_name = 'exchequer' and backend_start > $1
+    and query ~ 'credits\\.find_overdue|inference\\.find_due'
 """
 
 
