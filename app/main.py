@@ -33,7 +33,9 @@ from app.identity import Identity
 from app.identity.origins import Origins
 from app.inference import Inference, ModelCalls
 from app.inference.inference import Limits as InferenceLimits
-from app.inference.openai import OpenAILane, Patience
+from app.inference.lane import Lane, Patience
+from app.inference.litellm import LiteLLMLane
+from app.inference.openai import OpenAILane
 from app.inference.providers import Protocol, make_provider
 from app.inference.streams import StreamTerms
 from app.openai import PREFIX, OpenAIEdge
@@ -106,13 +108,17 @@ def make_inference(settings: Settings, calls: ModelCalls) -> Inference:
         answer_bytes=settings.provider_answer_bytes,
         connections=settings.provider_connections,
     )
+    providers = {
+        name: make_provider(name, each.api_key.get_secret_value(), each.base_url, each.protocol)
+        for name, each in settings.providers.items()
+    }
+    lanes: dict[Protocol, Lane] = {Protocol.OPENAI: OpenAILane(patience)}
+    if any(each.protocol is Protocol.LITELLM for each in providers.values()):
+        lanes[Protocol.LITELLM] = LiteLLMLane(patience)
     return Inference(
         calls,
-        {
-            name: make_provider(name, each.api_key.get_secret_value(), each.base_url)
-            for name, each in settings.providers.items()
-        },
-        {Protocol.OPENAI: OpenAILane(patience)},
+        providers,
+        lanes,
         InferenceLimits(
             output_tokens=settings.inference_output_tokens,
             lease_seconds=settings.inference_lease_seconds,

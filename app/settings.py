@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.identity.origins import normal_origin
-from app.inference.providers import make_provider
+from app.inference.providers import Protocol, make_provider
 
 _MINIMUM_SECRET = 32
 _POSTGRES = ("postgresql", "postgres")
@@ -35,6 +35,7 @@ class ProviderSettings(BaseModel):
 
     api_key: SecretStr
     base_url: str | None = None
+    protocol: Protocol | None = None
 
 
 class Settings(BaseSettings):
@@ -161,7 +162,8 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Providers of models by their names in the catalog, as JSON: an `api_key`, and"
         " for one that is not known by name a `base_url` of OpenAI's protocol. Known are"
-        " openai, google, anthropic, mistral, groq, deepseek, openrouter and together.",
+        " openai, google, anthropic, mistral, groq, deepseek, openrouter and together. With"
+        ' `"protocol": "litellm"` one that litellm knows by that name.',
     )
     provider_connect_seconds: float = Field(10, gt=0, le=120, description="To connect to one.")
     provider_silent_seconds: float = Field(
@@ -234,7 +236,8 @@ class Settings(BaseSettings):
     @classmethod
     def _are_found(cls, value: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
         for name, provider in value.items():
-            make_provider(name, provider.api_key.get_secret_value(), provider.base_url)
+            key = provider.api_key.get_secret_value()
+            make_provider(name, key, provider.base_url, provider.protocol)
         return value
 
     @field_validator("database_url", "migration_database_url", "redis_url")

@@ -72,8 +72,10 @@ class Inference:
         self._work = Work(calls, lease_seconds=self._limits.lease_seconds)
 
     def start(self) -> None:
-        """Read the vocabulary, before the first call waits for it."""
+        """Read the vocabulary and get ready, before the first call waits for it."""
         self._work.start(self.tokens.counter(), "vocabulary")
+        for lane in self._lanes.values():
+            lane.start()
 
     async def stop(self, seconds: float = 5.0) -> None:
         """Let what is under way be charged, and hang up."""
@@ -215,6 +217,7 @@ class Inference:
                     provider=call.provider,
                     failure=failed.failure.value,
                     status=failed.status,
+                    said=failed.message[:200],
                 )
                 if not await self._goes_on(call, failed):
                     await self._work.give_back(call, failed)

@@ -3,9 +3,15 @@
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from app.inference.providers import Provider
+
+_SAID_AT_MOST: Final = 500
+_RETRY_AFTER_AT_MOST: Final = 3_600.0
+_OVERLOADED: Final = frozenset({408, 409, 425, 429, 503, 529})
+_NO_KEY: Final = frozenset({401, 403})
+_FAULT: Final = 500
 
 
 class Failure(StrEnum):
@@ -42,6 +48,17 @@ class ProviderFailed(Exception):  # noqa: N818  # named for what happened
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a provider is waited for, and how much it may say."""
+
+    connect_seconds: float = 10.0
+    silent_seconds: float = 300.0
+    total_seconds: float = 1_800.0
+    answer_bytes: int = 32 * 1024 * 1024
+    connections: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked of a provider: a path of OpenAI's protocol, and a body."""
 
@@ -60,6 +77,10 @@ class Answered:
 class Lane(Protocol):
     """Asks providers of a kind."""
 
+    def start(self) -> None:
+        """Get ready, in the background; asked before, it gets ready then."""
+        ...
+
     async def ask(self, provider: Provider, question: Question) -> Answered:
         """Return the whole answer; raises `ProviderFailed`."""
         ...
@@ -74,3 +95,24 @@ class Lane(Protocol):
     async def close(self) -> None:
         """Let go of all connections."""
         ...
+
+
+def failure_of(status: int, message: str, body: bytes, retry_after: str | None) -> ProviderFailed:
+    """Return what an answer of 400 and above comes to; `body` is for who asked."""
+    message = message[:_SAID_AT_MOST]
+    if status in _OVERLOADED:
+        return ProviderFailed(Failure.OVERLOADED, message, status, None, _seconds(retry_after))
+    if status in _NO_KEY:
+        # What it says of our key is not for who asked.
+        return ProviderFailed(Failure.NO_KEY, message, status)
+    if status >= _FAULT:
+        return ProviderFailed(Failure.BROKEN, message, status)
+    return ProviderFailed(Failure.REFUSED, message, status, body)
+
+
+def _seconds(told: str | None) -> float | None:
+    try:
+        return None if told is None else min(max(0.0, float(told)), _RETRY_AFTER_AT_MOST)
+    except ValueError:
+        # A date: nobody sends one.
+        return None

@@ -2,34 +2,17 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 import orjson
 
-from app.inference.lane import Answered, Failure, ProviderFailed, Question
+from app.inference.lane import Answered, Failure, Patience, ProviderFailed, Question, failure_of
 from app.inference.providers import Provider
 from app.inference.sse import Events, TooLong
 
 _JSON: Final = "application/json"
-_SAID_AT_MOST: Final = 500
 _ERROR_BYTES: Final = 65_536
-_RETRY_AFTER_AT_MOST: Final = 3_600.0
-_OVERLOADED: Final = frozenset({408, 409, 425, 429, 503, 529})
-_NO_KEY: Final = frozenset({401, 403})
-_FAULT: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a provider is waited for, and how much it may say."""
-
-    connect_seconds: float = 10.0
-    silent_seconds: float = 300.0
-    total_seconds: float = 1_800.0
-    answer_bytes: int = 32 * 1024 * 1024
-    connections: int = 1_000
 
 
 class OpenAILane:
@@ -38,6 +21,9 @@ class OpenAILane:
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._session: aiohttp.ClientSession | None = None
+
+    def start(self) -> None:
+        """Do nothing: connections are made when they are needed."""
 
     async def ask(self, provider: Provider, question: Question) -> Answered:
         """Return the whole answer; raises `ProviderFailed`."""
@@ -98,17 +84,8 @@ class OpenAILane:
 
     async def _failure(self, response: aiohttp.ClientResponse) -> ProviderFailed:
         body = await self._read(response, _ERROR_BYTES)
-        status = response.status
-        message = _said(body)
-        if status in _OVERLOADED:
-            after = _seconds(response.headers.get("Retry-After"))
-            return ProviderFailed(Failure.OVERLOADED, message, status, None, after)
-        if status in _NO_KEY:
-            # What it says of our key is not for who asked.
-            return ProviderFailed(Failure.NO_KEY, message, status)
-        if status >= _FAULT:
-            return ProviderFailed(Failure.BROKEN, message, status)
-        return ProviderFailed(Failure.REFUSED, message, status, body)
+        after = response.headers.get("Retry-After")
+        return failure_of(response.status, _said(body), body, after)
 
     def _open(self) -> aiohttp.ClientSession:
         patience = self._patience
@@ -135,12 +112,4 @@ def _said(body: bytes) -> str:
         message = error.get("message", error) if isinstance(error, dict) else error
     except orjson.JSONDecodeError:
         message = body.decode("utf-8", "replace")
-    return str(message)[:_SAID_AT_MOST]
-
-
-def _seconds(told: str | None) -> float | None:
-    try:
-        return None if told is None else min(max(0.0, float(told)), _RETRY_AFTER_AT_MOST)
-    except ValueError:
-        # A date: nobody sends one.
-        return None
+    return str(message)

@@ -42,17 +42,25 @@ KNOWN: Final[Mapping[str, tuple[Protocol, str | None]]] = {
 }
 
 
-def make_provider(name: str, key: str, base_url: str | None = None) -> Provider:
-    """Return a provider; raises `ValueError` for one that nobody knows where to find."""
-    protocol, known = KNOWN.get(name, (Protocol.OPENAI, None))
+def make_provider(
+    name: str, key: str, base_url: str | None = None, protocol: Protocol | None = None
+) -> Provider:
+    """Return a provider; raises `ValueError` for one that nobody knows where to find.
+
+    Whoever names an address but no protocol speaks OpenAI's there.
+    """
+    usual, known = KNOWN.get(name, (Protocol.OPENAI, None))
     if base_url is not None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{name}: base_url must be an address such as https://host/v1")
-        # Whoever names an address speaks OpenAI's protocol there.
-        protocol = Protocol.OPENAI
-    elif name not in KNOWN:
+        protocol = protocol or Protocol.OPENAI
+    elif name not in KNOWN and protocol is not Protocol.LITELLM:
         raise ValueError(f"{name}: not known by name, so it needs a base_url")
     if not key:
         raise ValueError(f"{name}: api_key is empty")
+    protocol = protocol or usual
+    if protocol is Protocol.LITELLM:
+        # It knows where its providers are.
+        known = None
     return Provider(name, protocol, (base_url or known or "").rstrip("/") or None, key)

@@ -1,29 +1,18 @@
-"""The stand-in's server: chat, completions, embeddings, whole and in pieces."""
+"""The stand-in's server: chat, completions, embeddings, whole and in pieces; and messages."""
 
 import asyncio
 import contextlib
 import itertools
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from app.standin.anthropic import Messages
+from app.standin.said import Answers, Said, hang_up
 from app.standin.script import Script, most_of
-
-
-@dataclass
-class Said:
-    """One answer: what it was asked, and what it really read and wrote."""
-
-    model: str
-    read: int
-    cached: int
-    written: int = 0
-    is_whole: bool = False
-    status: int = 200
 
 
 @dataclass
@@ -33,17 +22,29 @@ class StandIn:
     key: str = "stand-in"
     host: str = "127.0.0.1"
     port: int = 0
-    kept: int = 100_000
-    said: dict[str, Said] = field(default_factory=dict)
-    requests: int = 0
-    _failed: "Counter[str]" = field(default_factory=Counter)
+    answers: Answers = field(default_factory=Answers)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _runner: web.AppRunner | None = None
 
     @property
+    def said(self) -> dict[str, Said]:
+        """The last answers, by what `user` the request named."""
+        return self.answers.said
+
+    @property
+    def requests(self) -> int:
+        """How many came, answered or not."""
+        return self.answers.requests
+
+    @property
+    def origin(self) -> str:
+        """Where it serves."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
     def base_url(self) -> str:
         """Where OpenAI's protocol begins."""
-        return f"http://{self.host}:{self.port}/v1"
+        return f"{self.origin}/v1"
 
     async def start(self) -> None:
         """Serve."""
@@ -51,6 +52,7 @@ class StandIn:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._text)
         app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_post("/v1/messages", Messages(self.answers, self.key).answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port)
@@ -126,7 +128,7 @@ class StandIn:
             response = web.StreamResponse(headers={"Content-Length": str(len(written))})
             await response.prepare(request)
             await response.write(written[: len(written) // 2])
-            _hang_up(request)
+            hang_up(request)
             return response
         return web.Response(body=written, content_type="application/json")
 
@@ -160,7 +162,7 @@ class StandIn:
         wants_usage = (body.get("stream_options") or {}).get("include_usage") is True
         for number, piece in enumerate(pieces):
             if script.cut == number:
-                _hang_up(request)
+                hang_up(request)
                 return
             # Before it is heard: what is on its way has been written.
             said.written += len(piece)
@@ -179,7 +181,7 @@ class StandIn:
         said.is_whole = True
 
     async def _body(self, request: web.Request) -> dict[str, Any] | web.Response:
-        self.requests += 1
+        self.answers.requests += 1
         if request.headers.get("Authorization") != f"Bearer {self.key}":
             return _error(401, "Incorrect API key provided", "invalid_api_key")
         try:
@@ -193,26 +195,19 @@ class StandIn:
         return body
 
     def _failure(self, body: dict[str, Any], script: Script) -> web.Response | None:
-        name = str(body.get("user", ""))
-        if script.fails and self._failed[name] < script.fails:
-            self._failed[name] += 1
-            return _error(503, "overloaded for a moment", None)
-        # By its model, some never answer.
-        status = 500 if body["model"] == "always-broken" else script.status
-        if status == 200:  # noqa: PLR2004  # all is well
+        status = self.answers.failing(_name(body), body["model"], script)
+        if status is None:
             return None
         headers = {} if script.retry is None else {"Retry-After": f"{script.retry:g}"}
         return _error(status, f"told to answer {status}", None, headers)
 
     def _note(self, body: dict[str, Any], cached: int) -> Said:
         asked = body.get("messages", body.get("prompt", body.get("input", "")))
-        read = max(1, len(orjson.dumps(asked)) // 8)
-        said = Said(body["model"], read, min(cached, read))
-        if name := body.get("user"):
-            self.said[str(name)] = said
-            while len(self.said) > self.kept:
-                del self.said[next(iter(self.said))]
-        return said
+        return self.answers.note(_name(body), body["model"], asked, cached)
+
+
+def _name(body: dict[str, Any]) -> str:
+    return str(body.get("user", ""))
 
 
 def _message(body: dict[str, Any], text: str) -> dict[str, Any]:
@@ -262,8 +257,3 @@ def _error(
 ) -> web.Response:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return web.json_response({"error": error}, status=status, headers=headers)
-
-
-def _hang_up(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from app.core.database import Database
 from app.seed import make_demo_key
 from app.standin import StandIn
-from app.standin.server import Said
+from app.standin.said import Said
 from tests.conftest import Servers
 from tests.support.api import serving, settings_for
 from tests.support.model_calls import Calling
@@ -127,19 +127,25 @@ def changed() -> dict[str, Any]:
 
 
 @pytest.fixture
+def providers(standin: StandIn) -> dict[str, dict[str, str]]:
+    """Return who can be asked."""
+    return {"openai": {"api_key": standin.key, "base_url": standin.base_url}}
+
+
+@pytest.fixture
 async def door(
     servers: Servers,
     database_name: str,
     database: Database,
     calling: Calling,
     standin: StandIn,
+    providers: dict[str, dict[str, str]],
     changed: dict[str, Any],
 ) -> AsyncIterator[Door]:
-    provider = {"api_key": standin.key, "base_url": standin.base_url}
     settings = settings_for(
         servers.app_url(database_name),
         servers.redis,
-        providers={"openai": provider},
+        providers=providers,
         catalog_recheck_seconds=0,
         **changed,
     )

@@ -10,7 +10,7 @@ from app.catalog import Catalog
 from app.catalog.edits import FeatureTerms, ModelTerms, PlanFeatureTerms, PlanTerms, PriceTerms
 from app.core.database import Database
 from app.standin import StandIn
-from app.standin.server import Said
+from app.standin.said import Said
 from db.driver import Connection
 from tests.proof.ground import Ground
 from tests.support.accounts import CREDIT, Accounts
