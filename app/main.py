@@ -30,6 +30,7 @@ from app.http import (
     coded_exception_handlers,
 )
 from app.identity import Identity
+from app.identity.customers import CustomerTokens
 from app.identity.origins import Origins
 from app.inference import Inference, ModelCalls
 from app.inference.inference import Limits as InferenceLimits
@@ -167,6 +168,7 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         catalog=catalog,
         inference=inference,
         idempotency=Idempotency(database, secret_of(settings)),
+        customers=CustomerTokens(secret_of(settings)),
         feed=feed,
         rights_recheck_seconds=settings.rights_recheck_seconds,
     )

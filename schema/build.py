@@ -10,7 +10,9 @@ from schema.credits.queries import CreditQueries
 from schema.credits.subscriptions import CreditSubscriptions
 from schema.identity.mutations import IdentityMutations
 from schema.identity.queries import IdentityQueries
+from schema.inference.mutations import InferenceMutations
 from schema.inference.queries import InferenceQueries
+from schema.inference.subscriptions import InferenceSubscriptions
 from schema.scalars import SCALARS
 
 
@@ -20,12 +22,12 @@ class Query(CatalogQueries, CreditQueries, IdentityQueries, InferenceQueries):
 
 
 @strawberry.type(description="What can be done. Each answers its result or a refusal.")
-class Mutation(CatalogMutations, CreditMutations, IdentityMutations):
+class Mutation(CatalogMutations, CreditMutations, IdentityMutations, InferenceMutations):
     """The mutations of all domains."""
 
 
 @strawberry.type(description="What can be watched, over WebSocket or server-sent events.")
-class Subscription(CreditSubscriptions):
+class Subscription(CreditSubscriptions, InferenceSubscriptions):
     """The subscriptions of all domains."""
 
 

@@ -15,6 +15,7 @@ from app.credits.feed import Feed
 from app.credits.reads import CreditReads
 from app.credits.shown import ShownCredits
 from app.identity import Identity, Viewer
+from app.identity.customers import CustomerTokens
 from app.identity.origins import Origins
 from app.identity.rights import SCOPE_DOCUMENTS, Operation, require
 from app.identity.viewer import ANONYMOUS, ViewerKind
@@ -33,6 +34,7 @@ class Services:
     catalog: Catalog
     inference: Inference
     idempotency: Idempotency
+    customers: CustomerTokens
     feed: Feed
     rights_recheck_seconds: float = 30.0
 

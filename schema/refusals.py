@@ -5,6 +5,7 @@ A mutation returns a union of its result and the refusals it lists; each impleme
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -179,8 +180,56 @@ class RefundExceedsSettled(RefusalInterface):
     refundable: Credits = strawberry.field(description="What can still be refunded.")
 
 
+@strawberry.type(description="The plan does not open that.")
+class FeatureDenied(RefusalInterface):
+    """FEATURE_DENIED."""
+
+    reason: str = strawberry.field(description="Which of the reasons of `aiAccess`.")
+    feature: str = strawberry.field(description="The feature.")
+    plan: str | None = strawberry.field(description="The plan, if there is one.")
+
+
+@strawberry.type(description="As many calls as the plan allows have begun.")
+class RateLimited(RefusalInterface):
+    """RATE_LIMITED."""
+
+    limit: str = strawberry.field(description="Which of the limits of `featureLimits`.")
+    most: int = strawberry.field(description="How many may begin.")
+    resets_at: datetime | None = strawberry.field(
+        description="When the next may begin; null for a limit of 0."
+    )
+
+
+@strawberry.type(description="No provider of the model can be asked.")
+class ProviderUnavailable(RefusalInterface):
+    """PROVIDER_UNAVAILABLE."""
+
+
+@strawberry.type(description="The provider failed, and so did who could stand in for it.")
+class ProviderError(RefusalInterface):
+    """PROVIDER_ERROR."""
+
+
+@strawberry.type(description="The provider refuses the request for what it is.")
+class ProviderRefused(RefusalInterface):
+    """PROVIDER_REFUSED."""
+
+    reason: str = strawberry.field(description="What the provider says.")
+
+
 # What any mutation on an account may answer; and any that gives, takes back or sets terms.
 OfSpending = BalanceNotFound | Forbidden | NotFound | InvalidInput | Busy
+OfCalling = (
+    OfSpending
+    | ScopeRequired
+    | InsufficientCredits
+    | DuplicateRequest
+    | FeatureDenied
+    | RateLimited
+    | ProviderUnavailable
+    | ProviderError
+    | ProviderRefused
+)
 OfGiving = BalanceNotFound | Forbidden | ScopeRequired | NotFound | InvalidInput | Busy
 
 TYPES: dict[str, type[RefusalInterface]] = {
@@ -190,9 +239,20 @@ TYPES: dict[str, type[RefusalInterface]] = {
 }
 
 
+_SHOWN: dict[str | None, Callable[[Any], Any]] = {
+    "Credits": show_credits,
+    "Version": int,
+    "Int": int,
+}
+
+
 def show(refusal: refusals.Refusal) -> RefusalInterface:
     """Return the GraphQL object of a refusal."""
-    facts = {_snake(name): value for name, value in refusal.facts.items()}
+    types = refusal.entry.facts
+    facts = {
+        _snake(name): _instant(value) if types.get(name) == "DateTime" else value
+        for name, value in refusal.facts.items()
+    }
     return TYPES[refusal.code](
         code=RefusalCode(refusal.code),
         message=refusal.message,
@@ -203,8 +263,10 @@ def show(refusal: refusals.Refusal) -> RefusalInterface:
 def error(refusal: refusals.Refusal) -> GraphQLError:
     """Return the top-level error of a refusal that no union lists."""
     types = refusal.entry.facts
-    shown: dict[str | None, Callable[[Any], Any]] = {"Credits": show_credits, "Version": int}
-    facts = {name: shown.get(types.get(name), str)(value) for name, value in refusal.facts.items()}
+    facts = {
+        name: None if value is None else _SHOWN.get(types.get(name), str)(value)
+        for name, value in refusal.facts.items()
+    }
     return GraphQLError(refusal.message, extensions={"code": refusal.code, **facts})
 
 
@@ -237,6 +299,11 @@ class RefusalsAsData(FieldExtension):
             if refusal.code in self._listed:
                 return show(refusal)
             raise
+
+
+def _instant(value: str | datetime | None) -> datetime | None:
+    """Return a time that Postgres told as text."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def _snake(name: str) -> str:

@@ -57,9 +57,10 @@ class Refusal(Exception):  # noqa: N818  # a refusal is not an error: see the mo
     @property
     def message(self) -> str:
         """One sentence for people, with the advice and the reason if there is one."""
-        reason = (
-            f" {self.facts['field']}: {self.facts['reason']}." if "reason" in self.facts else ""
-        )
+        reason = ""
+        if "reason" in self.facts:
+            of_what = self.facts.get("field", "Reason")
+            reason = f" {of_what}: {self.facts['reason']}."
         return f"{self.entry.message}{reason} {self.entry.advice}"
 
 

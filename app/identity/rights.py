@@ -55,6 +55,7 @@ class Operation(StrEnum):
     FORGIVE = "credits.forgive"
     CHECK_ACCESS = "models.check"
     CALL_MODELS = "models.call"
+    IDENTIFY_CUSTOMER = "customer.identify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ RIGHTS: dict[Operation, Right] = {
     Operation.VOID: Right(_BACK_ENDS, SCOPE_GRANT),
     Operation.FORGIVE: Right(_BACK_ENDS, SCOPE_GRANT),
     Operation.CHECK_ACCESS: Right(_ANYONE_KNOWN),
+    Operation.IDENTIFY_CUSTOMER: Right(_BACK_ENDS),
     Operation.CALL_MODELS: Right(_ANYONE_KNOWN, SCOPE_MODELS, ViewerKind.ORGANIZATION_KEY),
 }
 

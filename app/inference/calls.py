@@ -15,6 +15,7 @@ from app.credits.calls import Answered, Listener
 from app.credits.rows import Reserved
 from app.inference.rows import (
     Access,
+    Charge,
     CloseRequest,
     DueCall,
     Extended,
@@ -180,6 +181,12 @@ class ModelCalls:
             p_organization_id=organization_id,
             p_end_customer_ref=end_customer_ref,
             p_related_id=related_id,
+        )
+
+    async def read_charge(self, account_id: UUID, call_id: UUID) -> Charge:
+        """Return why a call cost what it did, or refuse where there is none."""
+        return await self._database.call_one(
+            Charge, "inference.read_charge", p_account_id=account_id, p_call_id=call_id
         )
 
     def _told(self, operation: str, rows: Sequence[_A], shown: Callable[[_A], Answered]) -> None:

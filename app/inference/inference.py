@@ -25,6 +25,7 @@ from app.inference.work import Call, Work, now
 from app.inference.written import finish_reason, tokens_of
 
 _T = TypeVar("_T")
+Check = Callable[[Mapping[str, Any]], object]
 
 # How often a call is asked in all, of whatever models.
 _ATTEMPTS = 4
@@ -83,10 +84,15 @@ class Inference:
         for lane in self._lanes.values():
             await lane.close()
 
-    async def complete(self, asked: Asked) -> Completion:
-        """Return a whole answer. Once it has begun it is charged, whoever leaves meanwhile."""
+    async def complete(self, asked: Asked, check: Check | None = None) -> Completion:
+        """Return a whole answer. Once it has begun it is charged, whoever leaves meanwhile.
+
+        `check` raises `ProviderFailed` for an answer that is of no use: another model is asked
+        then, and where none is left nothing is charged.
+        """
         call = await self._begin(asked)
-        return await asyncio.shield(self._work.start(self._complete(asked, call), "completion"))
+        work = self._complete(asked, call, check)
+        return await asyncio.shield(self._work.start(work, "completion"))
 
     async def stream(self, asked: Asked) -> Stream:
         """Return an answer piece by piece, once its first piece is there."""
@@ -142,10 +148,12 @@ class Inference:
             asked_at=asked_at,
         )
 
-    async def _complete(self, asked: Asked, call: Call) -> Completion:
+    async def _complete(self, asked: Asked, call: Call, check: Check | None) -> Completion:
         async def ask(lane: Lane, provider: Provider, question: Question) -> Answered:
             answered = await lane.ask(provider, question)
-            _read(answered.body)
+            told = _read(answered.body)
+            if check is not None:
+                check(told)
             return answered
 
         keeping = asyncio.create_task(self._work.keep(call), name="keep")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from app.core.refusals import Refusal
 from app.inference.providers import Provider
 
 _SAID_AT_MOST: Final = 500
@@ -45,6 +46,14 @@ class ProviderFailed(Exception):  # noqa: N818  # named for what happened
         self.status = status
         self.body = body
         self.retry_after = retry_after
+
+    @property
+    def refusal(self) -> Refusal:
+        """What who asked is told, where the provider's own words have no place."""
+        if self.failure is Failure.REFUSED:
+            return Refusal("PROVIDER_REFUSED", {"reason": self.message})
+        unavailable = self.failure is Failure.NO_KEY
+        return Refusal("PROVIDER_UNAVAILABLE" if unavailable else "PROVIDER_ERROR")
 
 
 @dataclass(frozen=True, slots=True)

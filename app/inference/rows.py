@@ -185,3 +185,53 @@ class FeatureLimits:
     name: str
     reason: str | None
     limits: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Why a call cost what it did. Costs and prices are nanodollars, those of a million tokens."""
+
+    call_id: UUID
+    state: str
+    outcome: str | None
+    feature: str
+    quality: str | None
+    multiplier_basis_points: int | None
+    plan_key: str
+    plan_version: int
+    is_stream: bool
+    attempt: int
+    model: str
+    provider: str
+    provider_model_id: str
+    price_version: int | None
+    input_nanodollars: int | None
+    cached_input_nanodollars: int | None
+    output_nanodollars: int | None
+    credits_per_1k_tokens: int | None
+    prompt_tokens: int
+    input_tokens: int | None
+    cached_input_tokens: int | None
+    output_tokens: int | None
+    usage_estimated: bool | None
+    cost_nanodollars: int | None
+    exact_amount: int | None
+    increment: int | None
+    minimum_charge: int | None
+    nanodollars_per_credit: int | None
+    reserved_amount: int
+    charged_amount: int | None
+    refunded_amount: int
+    overage: int | None
+    version: int | None
+    draws: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+    end_customer_ref: str | None
+    related_type: str | None
+    related_id: str | None
+    trace_id: str | None
+    error: str | None
+    status_code: int | None
+    latency_ms: int | None
+    opened_at: datetime
+    closed_at: datetime | None

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 _WORD: Final = re.compile(r"\b([a-z]+)=([A-Za-z0-9_.-]+)")
 _KINDS: Final[Mapping[str, Callable[[str], object]]] = {
     **dict.fromkeys(("tokens", "chunk", "cut", "status", "cached", "fails"), int),
     **dict.fromkeys(("retry", "after", "pause"), float),
-    "usage": str,
+    **dict.fromkeys(("usage", "form"), str),
 }
 _WORDS: Final = (
     "Credits", "are", "reserved", "before", "a", "model", "is", "asked", "and", "what", "it",
@@ -42,6 +44,8 @@ class Script:
     cached: int = 0
     # So many requests with this message fail first.
     fails: int = 0
+    # Where a form is asked for: true, or bad for words instead.
+    form: str = "true"
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "Script":
@@ -56,6 +60,27 @@ class Script:
         """Return what it says: a word a token, no more than it may."""
         number = self.tokens if most is None else min(self.tokens, most)
         return [f" {_WORDS[at % len(_WORDS)]}" for at in range(number)]
+
+    def formed(self, schema: Mapping[str, Any] | None, most: int | None) -> str | None:
+        """Return JSON of the form that was asked for; None if words are to be said instead."""
+        if not schema or self.form == "bad":
+            return None
+        return orjson.dumps(_value(schema, "".join(self.words(most)).strip())).decode()
+
+
+def _value(schema: Mapping[str, Any], words: str) -> object:
+    match schema.get("type"):
+        case "object":
+            fields = schema.get("properties", {})
+            return {name: _value(field, words) for name, field in fields.items()}
+        case "array":
+            return [_value(schema.get("items", {}), f"{words} {number}") for number in range(1, 4)]
+        case "integer" | "number":
+            return 1
+        case "boolean":
+            return True
+        case _:
+            return words
 
 
 def _last(body: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ class StandIn:
             return response
         choices = []
         for at in range(int(body.get("n", 1))):
-            text = "".join(script.words(most_of(body)))
+            text = script.formed(_form(body), most_of(body)) or "".join(script.words(most_of(body)))
             said.written += len(script.words(most_of(body)))
             content = {"message": _message(body, text)} if is_chat else {"text": text}
             choices.append({"index": at, **content, "finish_reason": _reason(body, script)})
@@ -204,6 +204,14 @@ class StandIn:
     def _note(self, body: dict[str, Any], cached: int) -> Said:
         asked = body.get("messages", body.get("prompt", body.get("input", "")))
         return self.answers.note(_name(body), body["model"], asked, cached)
+
+
+def _form(body: dict[str, Any]) -> dict[str, Any] | None:
+    asked = body.get("response_format")
+    if not isinstance(asked, dict) or asked.get("type") != "json_schema":
+        return None
+    form: dict[str, Any] = asked["json_schema"]["schema"]
+    return form
 
 
 def _name(body: dict[str, Any]) -> str:

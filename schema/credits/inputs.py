@@ -32,21 +32,21 @@ def optional(description: str) -> Any:
     return strawberry.field(default=None, description=description)
 
 
-def read_metadata(value: JSON | None) -> dict[str, Any] | None:
+def read_metadata(value: JSON | None, field: str = "metadata") -> dict[str, Any] | None:
     """Return the caller's JSON object, of bounded size."""
     if value is None:
         return None
     data: Any = value
     if not isinstance(data, dict):
-        raise invalid("metadata", "must be an object")
+        raise invalid(field, "must be an object")
     if not _can_be_kept(data):
-        raise invalid("metadata", f"must have at most {_METADATA_LEVELS} levels, and true numbers")
+        raise invalid(field, f"must have at most {_METADATA_LEVELS} levels, and true numbers")
     try:
         written = orjson.dumps(data)
     except TypeError as error:
-        raise invalid("metadata", "must be JSON with whole numbers of 64 bits") from error
+        raise invalid(field, "must be JSON with whole numbers of 64 bits") from error
     if len(written) > _METADATA_BYTES or _NUL.search(written):
-        raise invalid("metadata", f"must take at most {_METADATA_BYTES} bytes, without NUL")
+        raise invalid(field, f"must take at most {_METADATA_BYTES} bytes, without NUL")
     return data
 
 

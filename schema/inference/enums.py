@@ -54,3 +54,31 @@ class UsageLimitName(Enum):
     PER_CUSTOMER_DAY = strawberry.enum_value(
         "per_customer_day", description="Of one end customer, for one thing, in 24 hours."
     )
+
+
+@strawberry.enum(description="How far a call of a model has come.")
+class CallState(Enum):
+    """States."""
+
+    OPEN = strawberry.enum_value("open", description="Credits are reserved; it is under way.")
+    ANSWERED = strawberry.enum_value(
+        "answered", description="It has been answered, and the charge is still to come."
+    )
+    SETTLED = strawberry.enum_value("settled", description="It is charged.")
+    RELEASED = strawberry.enum_value("released", description="Nothing was charged.")
+
+
+@strawberry.enum(description="How a call of a model ended.")
+class CallOutcome(Enum):
+    """Outcomes."""
+
+    COMPLETE = strawberry.enum_value("complete", description="It was answered to its end.")
+    LENGTH = strawberry.enum_value("length", description="It came to the length it may have.")
+    CREDITS = strawberry.enum_value("credits", description="The stream ended where credits did.")
+    LEFT = strawberry.enum_value("left", description="Who asked left before the end.")
+    FAILED = strawberry.enum_value(
+        "failed", description="Nobody answered, or the provider broke off in the middle."
+    )
+    ABANDONED = strawberry.enum_value(
+        "abandoned", description="The process that served it was gone."
+    )

@@ -7,8 +7,10 @@ import strawberry
 from strawberry.types import Info
 
 from app.identity.rights import Operation
+from app.identity.viewer import ViewerKind
 from schema.context import Context, context_of
 from schema.credits.types import OrganizationId
+from schema.inference.charges import Charge
 from schema.inference.types import FeatureAccess, FeatureLimits
 from schema.inputs import read_id, read_text
 
@@ -88,3 +90,23 @@ class InferenceQueries:
             related_id=read_text(related_id, "relatedId"),
         )
         return [FeatureLimits.of(row) for row in rows]
+
+    @strawberry.field(
+        description="Why a call of a model cost what it did: what it used, by which price or rate,"
+        " what was reserved, who paid, how it was rounded, and who was asked before."
+    )
+    async def charge(
+        self,
+        info: Info[Any, Any],
+        organization_id: OrganizationId,
+        id: Annotated[  # noqa: A002  # the contract's word
+            strawberry.ID, strawberry.argument(description="The call's id.")
+        ],
+    ) -> Charge:
+        context = context_of(info)
+        context.require(Operation.READ_CREDITS)
+        account_id = read_id(organization_id, "organizationId")
+        await context.authorize(Operation.READ_CREDITS, account_id)
+        row = await context.services.inference.calls.read_charge(account_id, read_id(id, "id"))
+        shows_cost = context.viewer.kind is not ViewerKind.ORGANIZATION_KEY
+        return Charge.of(account_id, row, shows_cost=shows_cost)

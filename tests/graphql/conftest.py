@@ -15,6 +15,8 @@ from app.catalog import Catalog
 from app.core.database import Database, PoolLimits, prepare_connection
 from app.credits import Credits
 from app.identity import Identity
+from app.inference import ModelCalls
+from app.standin import StandIn
 from db.driver import Connection
 from tests.conftest import Servers, cloned
 from tests.graphql.requests import Requests
@@ -51,9 +53,19 @@ async def database(servers: Servers, database_name: str) -> AsyncIterator[Databa
 
 
 @pytest.fixture(scope="module")
-async def site(servers: Servers, database_name: str) -> AsyncIterator[Api]:
+async def standin() -> AsyncIterator[StandIn]:
+    """Stands in for the provider of all models."""
+    answering = StandIn()
+    await answering.start()
+    yield answering
+    await answering.stop()
+
+
+@pytest.fixture(scope="module")
+async def site(servers: Servers, database_name: str, standin: StandIn) -> AsyncIterator[Api]:
     """The running server."""
-    settings = settings_for(servers.app_url(database_name), servers.redis)
+    providers = {"openai": {"api_key": standin.key, "base_url": standin.base_url}}
+    settings = settings_for(servers.app_url(database_name), servers.redis, providers=providers)
     async with serving(settings) as served:
         yield served
 
@@ -91,7 +103,7 @@ async def api(site: Api, tenants: Tenants) -> Api:
 
 @pytest.fixture
 async def requests(tenants: Tenants, credits: Credits, database: Database) -> Requests:
-    return Requests(tenants, credits, Identity(database), Catalog(database))
+    return Requests(tenants, credits, Identity(database), Catalog(database), ModelCalls(database))
 
 
 @pytest.fixture

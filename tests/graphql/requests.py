@@ -7,13 +7,15 @@ from uuid import UUID
 from asyncpg import Record
 
 from app.catalog import Catalog
+from app.catalog.edits import PlanFeatureTerms
 from app.credits import Credits, ReserveRequest, SettleRequest
 from app.identity import Identity
+from app.inference import CloseRequest, ModelCalls, OpenRequest
 from db.driver import Connection
 from tests.support.accounts import CREDIT
 from tests.support.api import unique
 from tests.support.callers import Tenants
-from tests.support.catalogs import make_catalog
+from tests.support.catalogs import FEATURE, PLAN, make_catalog
 
 Variables = dict[str, Any]
 CATALOG_QUERIES: dict[str, Variables] = {
@@ -53,6 +55,22 @@ CATALOG: dict[str, Variables] = CATALOG_QUERIES | {
     "archivePlan": {"key": "basic"},
     "setDefaultPlan": {"key": None},
 }
+# With the feature by which the plan opens each.
+CALLS: dict[str, Variables] = {
+    "createChatCompletion": {"messages": [{"role": "USER", "content": "hello"}]},
+    "createCompletion": {"prompt": "hello"},
+    "suggestQuestions": {"topic": "a shop that sells bread"},
+    "assembleTestimonial": {"answers": [{"question": "How was it?", "answer": "Good."}]},
+    "polishTestimonial": {"text": "it was good"},
+    "chatCompletionStream": {"messages": [{"role": "USER", "content": "hello"}]},
+}
+_FEATURES = (
+    "chat_completion",
+    "text_completion",
+    "question_generation",
+    "testimonial_assembly",
+    "testimonial_polish",
+)
 _SCHEMAS = ["core", "identity", "catalog", "credits", "usage", "events", "inference"]
 
 
@@ -60,8 +78,14 @@ class Requests:
     """Builds variables that succeed, making first what they need; each may be sent once."""
 
     def __init__(
-        self, tenants: Tenants, credits: Credits, identity: Identity, catalog: Catalog
+        self,
+        tenants: Tenants,
+        credits: Credits,
+        identity: Identity,
+        catalog: Catalog,
+        calls: ModelCalls,
     ) -> None:
+        self._calls = calls
         self._tenants = tenants
         self._credits = credits
         self._identity = identity
@@ -69,6 +93,7 @@ class Requests:
         self._account = tenants.organization
         self._owing = False
         self._sells = False
+        self._opens = False
 
     async def variables(self, operation: str) -> Variables:
         """Return the variables of a request that an administrator may send."""
@@ -80,6 +105,12 @@ class Requests:
             "voidGrant": self._void,
             "forgiveOverage": self._forgive,
         }
+        if operation in CALLS:
+            await self.sell()
+            fields = {"idempotencyKey": unique(), **CALLS[operation]}
+            return {"input": {"organizationId": str(self._account), **fields}}
+        if operation == "charge":
+            return {"organizationId": str(self._account), "id": str(await self.call())}
         if operation in CATALOG:
             return await self._catalogs(operation)
         if operation == "revokeKey":
@@ -88,6 +119,32 @@ class Requests:
             fields = await special[operation]()
             return {"input": {"organizationId": str(self._account), **fields}}
         return self._simple(operation)
+
+    async def sell(self) -> None:
+        """Open all that calls models to the organization, once."""
+        if self._opens:
+            return
+        project, catalog = self._tenants.project, self._catalog
+        if not self._sells:
+            await make_catalog(catalog, project)
+            self._sells = True
+        for key in _FEATURES:
+            await catalog.upsert_feature(project, FEATURE._replace(key=key, name=key))
+        open_to_any = [PlanFeatureTerms(key, any_model=True) for key in _FEATURES]
+        await catalog.upsert_plan(project, PLAN._replace(key="calls"), open_to_any, [])
+        await catalog.set_default_plan(project, "calls")
+        self._opens = True
+
+    async def call(self) -> UUID:
+        """Let a call begin, and charge it."""
+        await self.sell()
+        asked = OpenRequest(unique(), bytes(32), "chat_completion", None, "small", 10, 10)
+        opened = await self._calls.open(self._account, asked)
+        used = CloseRequest(
+            opened.reservation_id, 9, 0, 3, usage_estimated=False, outcome="complete"
+        )
+        await self._calls.close(self._account, used)
+        return opened.reservation_id
 
     async def _catalogs(self, operation: str) -> Variables:
         project = self._tenants.project
@@ -124,6 +181,9 @@ class Requests:
                     "projectId": str(self._tenants.project),
                     "allowedOrigins": ["https://app.example"],
                 }
+            },
+            "createCustomerToken": {
+                "input": {"organizationId": organization, "endCustomerRef": "eve"}
             },
             "createOrganization": {
                 "input": {

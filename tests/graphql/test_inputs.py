@@ -15,7 +15,12 @@ from tests.support.api import Api, documents, unique
 from tests.support.callers import Tenants
 
 SCHEMA = make_schema()._schema
-SUBSCRIPTIONS = {"creditBalanceUpdated", "creditTransactionAdded", "reservationUpdated"}
+SUBSCRIPTIONS = {
+    "creditBalanceUpdated",
+    "creditTransactionAdded",
+    "reservationUpdated",
+    "chatCompletionStream",
+}
 OPERATIONS = [name for name in documents() if name not in SUBSCRIPTIONS]
 LONG = "x" * 10_000
 # Ids of the caller's own system: any text up to 255 characters.

@@ -24,6 +24,7 @@ READ = (OK, "NOT_FOUND", OK, OK, OK, OK, "NOT_FOUND", OK)
 LIST = (OK,) * 8
 LIST_PROJECTS = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, OK, OK, OK)
 SPEND = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, OK, "NOT_FOUND", OK)
+CALL = (SCOPE, SCOPE, OK, OK, OK, OK, "NOT_FOUND", OK)
 GIVE = ("FORBIDDEN", "FORBIDDEN", SCOPE, OK, SCOPE, SCOPE, "NOT_FOUND", OK)
 ISSUE_KEYS = ("FORBIDDEN", "FORBIDDEN", SCOPE, SCOPE, OK, SCOPE, "NOT_FOUND", OK)
 ENROL = ("FORBIDDEN", "FORBIDDEN", OK, OK, OK, OK, "VALIDATION_ERROR", OK)
@@ -37,6 +38,14 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "creditBalanceCheck": READ,
     "aiAccess": READ,
     "featureLimits": READ,
+    "charge": READ,
+    "createChatCompletion": CALL,
+    "createCompletion": CALL,
+    "suggestQuestions": CALL,
+    "assembleTestimonial": CALL,
+    "polishTestimonial": CALL,
+    "chatCompletionStream": CALL,
+    "createCustomerToken": SPEND,
     "creditGrants": READ,
     "creditReservations": READ,
     "creditTransactions": READ,
@@ -77,7 +86,12 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "createProject": ADMINISTER,
     "createProjectKey": ADMINISTER,
 }
-SUBSCRIPTIONS = {"creditBalanceUpdated", "creditTransactionAdded", "reservationUpdated"}
+SUBSCRIPTIONS = {
+    "creditBalanceUpdated",
+    "creditTransactionAdded",
+    "reservationUpdated",
+    "chatCompletionStream",
+}
 
 
 def test_the_table_names_every_operation() -> None:
@@ -107,7 +121,6 @@ async def test_each_caller_watches_what_its_key_allows(
     operation: str, api: Api, requests: Requests
 ) -> None:
     expected = dict(zip(KNOWN, ANSWERS[operation], strict=True))
-    variables = await requests.variables(operation)
     await requests.reserve()
 
     async def add_a_row() -> None:
@@ -117,6 +130,7 @@ async def test_each_caller_watches_what_its_key_allows(
     stir = add_a_row if operation == "creditTransactionAdded" else None
     for caller in Caller:
         code = expected.get(caller, "UNAUTHENTICATED")
+        variables = await requests.variables(operation)
         answered = await api.first(operation, variables, caller, stir)
         assert (answered.code, answered.status) == (
             code,
