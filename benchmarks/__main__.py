@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.harness import await_rest, warn_unless_clean
 
-NAMES = ("live_latency", "replay", "edge", "credits", "large", "ten_minutes", "audit")
+NAMES = ("live_latency", "replay", "edge", "credits", "large", "ten_minutes", "audit", "models")
 
 
 def main() -> None:

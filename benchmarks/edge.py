@@ -24,7 +24,7 @@ import uvloop
 from app.core.servers.local import free_port
 from app.core.telemetry import configure_logging
 from benchmarks.accounts import make_accounts
-from benchmarks.harness import RESULTS, installed, keep, listening, observed
+from benchmarks.harness import RESULTS, installed, keep, listening, module, observed
 from benchmarks.hotspots import profile
 from benchmarks.push import push_rounds
 from benchmarks.rounds import Round, alternate, kept, table
@@ -85,7 +85,7 @@ async def measure(plan: Plan, names: list[str]) -> dict[str, list[Round]]:
         accounts = await make_accounts(served, plan.ledger_rows)
         port = free_port()
         environment = {**served.environment, "PORT": str(port)}
-        async with listening(("benchmarks.plain_rest",), environment) as plain:
+        async with listening(module("benchmarks.plain_rest"), environment) as plain:
             ends = Ends(served, accounts, port, plain.pid)
             await check(ends)
             makers: dict[str, Callable[[str], Row]] = {

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,6 @@ from benchmarks import texts
 from db.migrate import migrate
 
 RESULTS = Path(__file__).parent / "results"
-SERVE = ("app.cli", "serve")
 # One run after the other, and they are committed together.
 _WRITTEN_BY_RUNS = (
     "benchmarks/results",
@@ -70,9 +69,22 @@ class Installation:
         return {name: family_seconds(pid) for name, pid in self.processes.items()}
 
 
+def module(*words: str) -> tuple[str, ...]:
+    """Return the command that runs a module."""
+    return (sys.executable, "-m", *words)
+
+
+SERVE = module("app.cli", "serve")
+
+
 @asynccontextmanager
-async def installed(serve: Sequence[str] = SERVE) -> AsyncIterator[Installation]:
-    """Start servers, migrate, seed, serve and work; stop all of it afterwards."""
+async def installed(
+    serve: Sequence[str] = SERVE, more: Mapping[str, str] | None = None
+) -> AsyncIterator[Installation]:
+    """Start servers, migrate, seed, serve and work; stop all of it afterwards.
+
+    `more`: settings beside the defaults.
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         postgres = servers.enter_context(PostgresServer(Path(folder) / "postgres"))
         valkey = servers.enter_context(ValkeyServer(Path(folder) / "valkey"))
@@ -94,10 +106,11 @@ async def installed(serve: Sequence[str] = SERVE) -> AsyncIterator[Installation]
             "REDIS_URL": valkey.url(),
             "PORT": str(port),
             "EXCHEQUER_LOG_LEVEL": "warning",
+            **(more or {}),
         }
         async with (
             started(serve, environment) as serving,
-            started(("app.cli", "worker"), environment) as working,
+            started(module("app.cli", "worker"), environment) as working,
         ):
             await _until_ready(port)
             yield Installation(
@@ -118,9 +131,9 @@ async def installed(serve: Sequence[str] = SERVE) -> AsyncIterator[Installation]
 
 
 @asynccontextmanager
-async def started(module: Sequence[str], environment: dict[str, str]) -> AsyncIterator[Process]:
-    """Run a module as a process of its own; stop it afterwards."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", *module, env=environment)
+async def started(command: Sequence[str], environment: dict[str, str]) -> AsyncIterator[Process]:
+    """Run a command as a process of its own; stop it afterwards."""
+    process = await asyncio.create_subprocess_exec(*command, env=environment)
     try:
         yield process
     finally:
@@ -135,13 +148,13 @@ async def started(module: Sequence[str], environment: dict[str, str]) -> AsyncIt
 
 
 @asynccontextmanager
-async def listening(module: Sequence[str], environment: dict[str, str]) -> AsyncIterator[Process]:
-    """Run a module as `started` does, with a PORT of its own, once it accepts connections."""
-    async with started(module, environment) as process:
+async def listening(command: Sequence[str], environment: dict[str, str]) -> AsyncIterator[Process]:
+    """Run a command as `started` does, with a PORT of its own, once it accepts connections."""
+    async with started(command, environment) as process:
         async with asyncio.timeout(_READY_SECONDS):
             while True:
                 if process.returncode is not None:
-                    raise RuntimeError(f"{module[0]} ended with {process.returncode}")
+                    raise RuntimeError(f"{command} ended with {process.returncode}")
                 # Not listening yet.
                 with contextlib.suppress(OSError):
                     _, line = await asyncio.open_connection("127.0.0.1", int(environment["PORT"]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.accounts import make_accounts
-from benchmarks.harness import SERVE, Installation, installed
+from benchmarks.harness import SERVE, Installation, installed, module
 from benchmarks.load import load
 from benchmarks.push import changes, dashboards, drive
 from benchmarks.sampler import BEGIN_OR_END
@@ -34,7 +34,7 @@ async def profile(row: str, *, requests: int, connections: int, sockets: int, ti
     """Return what the API process did while it answered the trusted variant of a row."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "profile.json"
-        async with installed(("benchmarks.sampler", str(result), *SERVE)) as served:
+        async with installed(module("benchmarks.sampler", str(result), *SERVE[2:])) as served:
             accounts = await make_accounts(served)
             if row == "push":
                 async with (

@@ -6,7 +6,7 @@ looked at: a status other than 200, or a body without what is expected, is an er
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -160,11 +160,18 @@ def get(path: str, key: str) -> bytes:
     ).encode()
 
 
-def post(path: str, key: str, body: bytes, accept: str = "application/json") -> bytes:
+def post(
+    path: str,
+    key: str,
+    body: bytes,
+    accept: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
     """Return a request with a JSON body."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: exchequer-bench\r\n"
         f"authorization: Bearer {key}\r\naccept: {accept}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"content-length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode() + body

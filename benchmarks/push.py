@@ -21,7 +21,7 @@ from app.core.database import Database, PoolLimits
 from app.core.servers.local import free_port
 from app.credits import Credits
 from app.credits.feed import Feed
-from benchmarks.harness import Installation, listening, process_seconds
+from benchmarks.harness import Installation, listening, module, process_seconds
 from benchmarks.load import Run, percentile
 from benchmarks.plain_push import CHANNEL
 from benchmarks.rounds import CONTROL, Round
@@ -146,7 +146,7 @@ async def dashboards(served: Installation, account: UUID, sockets: int) -> Async
 async def _control(served: Installation, sockets: int) -> AsyncIterator[Side]:
     port = free_port()
     environment = {**served.environment, "PORT": str(port)}
-    async with listening(("benchmarks.plain_push",), environment) as process:
+    async with listening(module("benchmarks.plain_push"), environment) as process:
         tally = Tally(_EXPECTED)
         crowd = await open_crowd(port, "/", None, _silent, tally, sockets)
         try:

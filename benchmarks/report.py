@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures, minutes, texts
+from benchmarks import figures, minutes, models_table, texts
 from benchmarks.harness import RESULTS, keep
 from benchmarks.marks import Mark, demand, missed
 from benchmarks.plot import over_time, ratios
@@ -89,12 +89,15 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "large": _ratios,
     "ten_minutes": lambda raw: minutes.table(minutes.read(raw["minutes"])),
     "audit": _audits,
+    "models": models_table.table,
 }
 PLOTS = {"credits": _plot_of_ratios, "ten_minutes": _plot_of_minutes}
 
 
 def marks(name: str, raw: Mapping[str, Any]) -> list[Mark]:
     """Return what came of a benchmark beside what must."""
+    if name == "models":
+        return models_table.marks(raw)
     if name == "ten_minutes":
         return minutes.marks(minutes.read(raw["minutes"]))
     return figures.marks(
