@@ -1,20 +1,25 @@
 """A server whose models are those of a stand-in, and an organization that may call them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import httpx
 import orjson
 import pytest
 from openai import AsyncOpenAI
 
-from app.core.database import Database
+from app.core.database import Database, PoolLimits, prepare_connection
+from app.credits import Credits
 from app.seed import make_demo_key
 from app.standin import StandIn
 from app.standin.said import Said
-from tests.conftest import Servers
-from tests.support.api import serving, settings_for
+from db.driver import Connection
+from tests.conftest import Servers, cloned
+from tests.support.accounts import Accounts
+from tests.support.api import Api, serving, settings_for
 from tests.support.model_calls import Calling
 
 
@@ -26,7 +31,12 @@ class Door:
     standin: StandIn
     calling: Calling
     key: str
-    _numbers: int = 0
+    _before: int
+
+    @property
+    def requests(self) -> int:
+        """How often a provider was asked."""
+        return self.standin.requests - self._before
 
     @property
     def official(self) -> AsyncOpenAI:
@@ -85,8 +95,11 @@ class Door:
         return -(-(exact + said.written * 4_000_000) // 250_000) * 250_000
 
     async def calls(self) -> list[dict[str, Any]]:
-        """Return all calls, those that began first first."""
-        rows = await self.calling.admin.fetch("select * from inference.calls order by id")
+        """Return all calls of the project, those that began first first."""
+        rows = await self.calling.admin.fetch(
+            "select * from inference.calls where project_id = $1 order by id",
+            self.calling.project,
+        )
         return [dict(row) for row in rows]
 
     async def call(self) -> dict[str, Any]:
@@ -110,14 +123,73 @@ class Door:
         return reserved
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+async def database_name(servers: Servers, template: str) -> AsyncIterator[str]:
+    """Return the name of a fresh database, dropped after the file."""
+    async with cloned(servers, template) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+async def admin(servers: Servers, database_name: str) -> AsyncIterator[Connection]:
+    """A superuser's connection, to look at what no role of the application may change."""
+    connection = await asyncpg.connect(servers.admin_url(database_name))
+    await prepare_connection(connection)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def database(servers: Servers, database_name: str) -> AsyncIterator[Database]:
+    """A pool of the tests' own, under the application's role."""
+    limits = PoolLimits(min_size=1, max_size=5, idle_seconds=600)
+    opened = await Database.connect(servers.app_url(database_name), limits)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="module")
+async def accounts(database: Database, admin: Connection) -> AsyncIterator[Accounts]:
+    """Make accounts, and look at them. Whatever the tests did, the audit must be clean."""
+    yield Accounts(database, admin)
+    assert await Credits(database).audit() == []
+
+
+@pytest.fixture(scope="module")
 async def standin() -> AsyncIterator[StandIn]:
-    standin = StandIn()
-    await standin.start()
-    try:
-        yield standin
-    finally:
-        await standin.stop()
+    """Stands in for all providers."""
+    answering = StandIn()
+    await answering.start()
+    yield answering
+    await answering.stop()
+
+
+@pytest.fixture(scope="module")
+def providers(standin: StandIn) -> dict[str, dict[str, str]]:
+    """Return who can be asked."""
+    return {"openai": {"api_key": standin.key, "base_url": standin.base_url}}
+
+
+Serving = Callable[..., AbstractAsyncContextManager[Api]]
+
+
+@pytest.fixture(scope="module")
+def serve(servers: Servers, database_name: str, providers: dict[str, Any]) -> Serving:
+    """Return what starts a server, with settings that are other than they are."""
+
+    def started(**changed: Any) -> AbstractAsyncContextManager[Api]:
+        url = servers.app_url(database_name)
+        own = {"providers": providers, "catalog_recheck_seconds": 0, **changed}
+        return serving(settings_for(url, servers.redis, **own))
+
+    return started
+
+
+@pytest.fixture(scope="module")
+async def site(serve: Serving) -> AsyncIterator[Api]:
+    """The running server."""
+    async with serve() as served:
+        yield served
 
 
 @pytest.fixture
@@ -127,28 +199,17 @@ def changed() -> dict[str, Any]:
 
 
 @pytest.fixture
-def providers(standin: StandIn) -> dict[str, dict[str, str]]:
-    """Return who can be asked."""
-    return {"openai": {"api_key": standin.key, "base_url": standin.base_url}}
-
-
-@pytest.fixture
 async def door(
-    servers: Servers,
-    database_name: str,
+    site: Api,
+    serve: Serving,
     database: Database,
     calling: Calling,
     standin: StandIn,
-    providers: dict[str, dict[str, str]],
     changed: dict[str, Any],
 ) -> AsyncIterator[Door]:
-    settings = settings_for(
-        servers.app_url(database_name),
-        servers.redis,
-        providers=providers,
-        catalog_recheck_seconds=0,
-        **changed,
-    )
     key = await make_demo_key(database, calling.project)
-    async with serving(settings) as api:
-        yield Door(api.http, standin, calling, key)
+    before = standin.requests
+    standin.said.clear()
+    async with AsyncExitStack() as started:
+        api = await started.enter_async_context(serve(**changed)) if changed else site
+        yield Door(api.http, standin, calling, key, before)

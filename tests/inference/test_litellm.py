@@ -18,7 +18,7 @@ CLAUDE = MODEL._replace(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def providers(standin: StandIn) -> dict[str, dict[str, str]]:
     """Return one that speaks Anthropic's protocol, beside the usual one."""
     return {
@@ -133,7 +133,7 @@ async def test_nobody_turns_it_elsewhere(door: Door, more: dict[str, Any]) -> No
     error = response.json()["error"]
     assert error["message"] == f"{name} is nothing that anthropic can be told here"
     assert error["param"] == name
-    assert door.standin.requests == 0
+    assert door.requests == 0
     assert (await door.charged(), await door.reserved()) == (0, 0)
 
 
@@ -146,7 +146,7 @@ async def test_what_an_image_points_to_is_not_fetched(door: Door) -> None:
         headers=door.headers(),
     )
     assert response.status_code >= 400
-    assert door.standin.requests == 0
+    assert door.requests == 0
     assert (await door.charged(), await door.reserved()) == (0, 0)
 
 
@@ -155,7 +155,7 @@ async def test_what_is_not_translated_is_refused(door: Door) -> None:
     response = await door.ask(frequency_penalty=1)
     assert response.status_code == 400
     assert "frequency_penalty" in response.json()["error"]["message"]
-    assert door.standin.requests == 0
+    assert door.requests == 0
     assert await door.reserved() == 0
 
 
@@ -179,7 +179,7 @@ async def test_failures(
         assert response.json()["error"]["message"] == "told to answer 400"
     if "retry" in said:
         assert response.headers["retry-after"] == "30"
-    assert door.standin.requests == requests
+    assert door.requests == requests
     assert (await door.charged(), await door.reserved()) == (0, 0)
 
 
@@ -210,7 +210,10 @@ async def test_a_provider_that_says_nothing_is_left(door: Door) -> None:
 async def test_a_provider_that_is_not_there_is_none(door: Door) -> None:
     await alone(door)
     await door.standin.stop()
-    response = await door.ask()
+    try:
+        response = await door.ask()
+    finally:
+        await door.standin.start()
     assert response.status_code == 502
     assert (await door.charged(), await door.reserved()) == (0, 0)
 
