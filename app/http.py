@@ -144,19 +144,27 @@ class CrossOrigin(CORSMiddleware):
 class Beside:
     """Serves one path by an application of its own, beside the framework and not through it.
 
-    A slash too many leads to the right path, as the framework does it for its own.
+    A slash too many leads to the right path, as the framework does it for its own. `is_deep`: all
+    that is below the path as well.
     """
 
-    def __init__(self, app: ASGIApp, *, path: str, application: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, *, path: str, application: ASGIApp, is_deep: bool = False
+    ) -> None:
         self._app = app
         self._path = path
         self._application = application
+        self._below = f"{path}/" if is_deep else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
         if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(self._path):
             await self._app(scope, receive, send)
-        elif scope["path"] == self._path:
+        elif scope["path"] == self._path or (
+            self._below is not None
+            and scope["type"] == "http"
+            and scope["path"].startswith(self._below)
+        ):
             await self._application(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == self._path + "/":
             await RedirectResponse(URL(scope=scope).replace(path=self._path))(scope, receive, send)

@@ -39,7 +39,7 @@ from app.inference.litellm import LiteLLMLane
 from app.inference.openai import OpenAILane
 from app.inference.providers import Protocol, make_provider
 from app.inference.streams import StreamTerms
-from app.openai import PREFIX, OpenAIEdge
+from app.openai import ASKED_BY_CLIENTS, PREFIX, TOLD_TO_CLIENTS, OpenAIEdge
 from app.settings import Settings
 from schema.build import make_schema
 from schema.context import Services
@@ -216,19 +216,21 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         body_bytes=settings.inference_body_bytes,
         body_seconds=settings.request_seconds,
     )
-    framework.mount(PREFIX, models, name="openai")
     if settings.serves_graphiql:
         framework.mount("/graphiql", _Assets(directory=STATIC), name="graphiql")
     # From the inside out. The framework serves what the edge does not; it answers faults by
     # itself, in words of its own, unless they are coded within.
     framework.add_middleware(CodedErrors, drain=drain)
-    app: ASGIApp = Beside(framework, path=PATH, application=CodedErrors(edge, drain=drain))
+    app: ASGIApp = Beside(
+        framework, path=PREFIX, application=CodedErrors(models, drain=drain), is_deep=True
+    )
+    app = Beside(app, path=PATH, application=CodedErrors(edge, drain=drain))
     app = CrossOrigin(
         app,
         origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["content-type", "x-request-id", *PREFLIGHTED],
-        expose_headers=["x-request-id"],
+        allow_headers=["content-type", "x-request-id", *PREFLIGHTED, *ASKED_BY_CLIENTS],
+        expose_headers=["x-request-id", *TOLD_TO_CLIENTS],
         max_age=86_400,
     )
     return RequestContext(app, drain=drain, https_only=settings.environment == "production")

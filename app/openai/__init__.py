@@ -1,5 +1,5 @@
-"""Models for any client of OpenAI's protocol: `/v1`, another door to the same flow as GraphQL."""
+"""OpenAI's protocol, for clients that speak it."""
 
-from app.openai.edge import PREFIX, OpenAIEdge
+from app.openai.edge import ASKED_BY_CLIENTS, PREFIX, TOLD_TO_CLIENTS, OpenAIEdge
 
-__all__ = ["PREFIX", "OpenAIEdge"]
+__all__ = ["ASKED_BY_CLIENTS", "PREFIX", "TOLD_TO_CLIENTS", "OpenAIEdge"]

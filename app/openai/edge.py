@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.core.database import Unavailable
 from app.core.drain import Drain
@@ -43,6 +43,32 @@ _EVENTS: Final = [
 # Whose organization a project key asks for: the client's own setting, or ours.
 _ORGANIZATION: Final = ("openai-organization", "x-exchequer-organization")
 _LONGEST_NAME: Final = 255
+# Headers that a page may send with a request: ours, and what the official client adds.
+ASKED_BY_CLIENTS: Final = (
+    "idempotency-key",
+    *_ORGANIZATION,
+    "openai-project",
+    "x-exchequer-feature",
+    "x-exchequer-quality",
+    "x-exchequer-customer",
+    "x-exchequer-related-type",
+    "x-exchequer-related-id",
+    *(
+        f"x-stainless-{name}"
+        for name in (
+            *("arch", "async", "custom-poll-interval", "helper-method", "lang", "os"),
+            *("package-version", "poll-helper", "retry-count", "runtime", "runtime-version"),
+            *("timeout",),
+        )
+    ),
+)
+# Headers of an answer that a page may read.
+TOLD_TO_CLIENTS: Final = (
+    "retry-after",
+    "x-exchequer-call",
+    "x-exchequer-credits",
+    "x-exchequer-spendable",
+)
 
 
 class OpenAIEdge:
@@ -64,8 +90,15 @@ class OpenAIEdge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        is_begun = False
+
+        async def told(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, told)
         except RequestRefused as refused:
             await _send(shapes.malformed(refused), send)
         except Refusal as refusal:
@@ -74,6 +107,11 @@ class OpenAIEdge:
             await _send(shapes.failed(failed), send)
         except Unavailable:
             await _send(shapes.refused(Refusal("UNAVAILABLE")), send)
+        except Exception:
+            if is_begun:
+                raise
+            log.exception("openai.failed")
+            await _send(shapes.refused(Refusal("INTERNAL")), send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)

@@ -68,6 +68,10 @@ calls = Table(
     label("idempotency_key", nullable=False),
     digest("fingerprint"),
     label("feature", nullable=False),
+    # Which one it is of the account, and of the feature: by two of them it is known how many
+    # began within a time, however many.
+    Column("account_place", BigInteger, nullable=False),
+    Column("feature_place", BigInteger, nullable=False),
     label("quality"),
     label("plan_key", nullable=False),
     _number("plan_version", nullable=False),
@@ -113,8 +117,8 @@ calls = Table(
         name="not_negative",
     ),
     Index("calls_idempotency_key", "account_id", "idempotency_key", unique=True),
-    Index("calls_opened_at_idx", "account_id", "opened_at"),
-    Index("calls_feature_idx", "account_id", "feature", "opened_at"),
+    Index("calls_opened_at_idx", "account_id", "opened_at", "account_place"),
+    Index("calls_feature_idx", "account_id", "feature", "opened_at", "feature_place"),
     Index(
         "calls_customer_idx",
         "account_id",

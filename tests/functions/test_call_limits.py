@@ -1,11 +1,14 @@
 """How many calls may begin within which time: sliding, and those under way count."""
 
-from datetime import timedelta
+import random
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from app.catalog.edits import PlanFeatureTerms
+from app.core.refusals import Refusal
 from app.inference import GiveBackRequest
 from tests.support.catalogs import FEATURE, PLAN
 from tests.support.model_calls import NOW, Calling, used
@@ -113,3 +116,38 @@ async def test_what_a_plan_says_now_counts_for_calls_of_before(calling: Calling)
     await limited(calling, "per_day", 1, NOW + timedelta(days=1))
     await calling.sell(PlanFeatureTerms("summary"))
     await calling.open("b")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_by_chance_as_many_begin_as_a_count_says(calling: Calling, seed: int) -> None:
+    """Two features, two limits, calls that are given back, and time: against a list of them."""
+    chance = random.Random(seed)
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    await calling.catalog.upsert_feature(calling.project, FEATURE._replace(key="other"))
+    opened = [PlanFeatureTerms(key, any_model=True, per_hour=4) for key in ("summary", "other")]
+    await calling.catalog.upsert_plan(
+        calling.project, PLAN._replace(requests_per_minute=3), opened, []
+    )
+    counted: dict[UUID, tuple[str, datetime]] = {}
+    now, refused = NOW, 0
+    for number in range(60):
+        span = chance.choice([0.0, 0.0, 7.0, 31.0, 400.0])
+        await calling.later(seconds=span)
+        now += timedelta(seconds=span)
+        feature = chance.choice(["summary", "other"])
+        began = [each for each in counted.values() if each[1] > now - minute]
+        same = [each for each in counted.values() if each[0] == feature and each[1] > now - hour]
+        may = len(began) < 3 and len(same) < 4
+        request = calling.request(f"{number}", feature=feature, model="small", output_tokens=1)
+        if not may:
+            with pytest.raises(Refusal, match="RATE_LIMITED"):
+                await calling.calls.open(calling.account, request)
+            refused += 1
+            continue
+        call = await calling.calls.open(calling.account, request)
+        counted[call.reservation_id] = feature, now
+        if chance.random() < 0.4:
+            failed = GiveBackRequest(call.reservation_id, "provider is gone")
+            await calling.calls.give_back(calling.account, failed)
+            del counted[call.reservation_id]
+    assert refused > 5

@@ -19,6 +19,7 @@ from app.inference import ModelCalls
 from app.standin import StandIn
 from db.driver import Connection
 from tests.conftest import Servers, cloned
+from tests.graphql.asking import Asking
 from tests.graphql.requests import Requests
 from tests.support.accounts import Accounts
 from tests.support.api import Api, serving, settings_for
@@ -111,3 +112,14 @@ async def project(tenants: Tenants, database: Database) -> str:
     """A project with a small catalog."""
     await make_catalog(Catalog(database), tenants.project)
     return str(tenants.project)
+
+
+@pytest.fixture
+def organization(tenants: Tenants) -> str:
+    return str(tenants.organization)
+
+
+@pytest.fixture
+def asking(api: Api, organization: str) -> Asking:
+    """Ask models for the organization, once `requests.sell()` has opened them to it."""
+    return Asking(api, organization)

@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.http import Beside, CodedErrors, CrossOrigin, RequestContext
+from app.openai import PREFIX, OpenAIEdge
 from schema.edge import PATH, Edge
 from tests.support.api import Api
 
@@ -20,11 +21,12 @@ async def fail(*_: object, **__: object) -> None:
 
 
 def layers(api: Api) -> list[Any]:
-    """Return what surrounds a request, the outermost first, down to where the ways part."""
-    found: list[Any] = [api.app]
-    while not isinstance(found[-1], Beside):
-        layer = found[-1]
-        found.append(layer.app if isinstance(layer, CrossOrigin) else layer._app)
+    """Return what surrounds a request, the outermost first, down to the framework."""
+    found: list[Any] = []
+    layer: Any = api.app
+    while not isinstance(layer, FastAPI):
+        found.append(layer)
+        layer = layer.app if isinstance(layer, CrossOrigin) else layer._app
     return found
 
 
@@ -34,15 +36,23 @@ def framework_of(api: Api) -> FastAPI:
     return framework
 
 
+def ways(api: Api) -> list[Any]:
+    """Return what stands beside the framework."""
+    return [layer for layer in layers(api) if isinstance(layer, Beside)]
+
+
 def test_the_layers_stand_in_this_order(production: Api) -> None:
     assert [type(layer) for layer in layers(production)] == [
         RequestContext,
         CrossOrigin,
         Beside,
+        Beside,
     ]
-    # Either way, what is within is coded.
-    coded = layers(production)[-1]._application
-    assert (type(coded), type(coded._app)) == (CodedErrors, Edge)
+    # Whichever way, what is within is coded.
+    within_each = [
+        (type(way._application), type(way._application._app)) for way in ways(production)
+    ]
+    assert within_each == [(CodedErrors, Edge), (CodedErrors, OpenAIEdge)]
     within: list[object] = [layer.cls for layer in framework_of(production).user_middleware]
     assert within == [CodedErrors]
 
@@ -50,7 +60,7 @@ def test_the_layers_stand_in_this_order(production: Api) -> None:
 async def test_the_edge_is_beside_the_framework_and_in_none_of_its_routes(
     production: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert layers(production)[-1]._path == PATH == "/graphql"
+    assert [way._path for way in ways(production)] == [PATH, PREFIX] == ["/graphql", "/v1"]
 
     async def through(self: Beside, scope: Any, receive: Any, send: Any) -> None:
         await self._app(scope, receive, send)
@@ -58,8 +68,9 @@ async def test_the_edge_is_beside_the_framework_and_in_none_of_its_routes(
     # Without what stands beside it, the framework knows its own routes only.
     monkeypatch.setattr(Beside, "__call__", through)
     assert (await production.http.get("/health/live")).status_code == 200
-    response = await production.http.post("/graphql", json=QUERY)
-    assert response.json()["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    for path in ("/graphql", "/v1/models"):
+        response = await production.http.post(path, json=QUERY)
+        assert response.json()["errors"][0]["extensions"]["code"] == "NOT_FOUND"
 
 
 @pytest.fixture
@@ -114,6 +125,26 @@ async def test_a_fault_within_is_coded_then_may_cross_and_has_an_id(
     assert [line.get("event", line.get("status")) for line in lines] == ["http.failed", 500]
 
 
+async def test_a_fault_of_v1_is_told_as_its_clients_read_it(
+    production: Api, lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenAIEdge, "_serve", fail)
+    response = await production.http.get("/v1/models", headers={"origin": ORIGIN})
+    assert response.status_code == 500
+    assert response.json() == {
+        "error": {
+            "message": "Something failed on our side. Retry the same request with the same key;"
+            " tell the operator the request id.",
+            "type": "api_error",
+            "param": None,
+            "code": "internal",
+        }
+    }
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert id_of(response)
+    assert lines[-1]["status"] == 500
+
+
 async def test_graphql_does_not_pass_through_the_frameworks_routing(
     production: Api, lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +152,9 @@ async def test_graphql_does_not_pass_through_the_frameworks_routing(
     response = await production.http.post("/graphql", json=QUERY)
     assert response.json()["data"] == {"__typename": "Query"}
     assert (await production.http.post("/graphql/", json=QUERY)).status_code == 307
+    assert (await production.http.get("/v1/x")).json()["error"]["code"] == "unknown_url"
     # Whatever else there is does.
-    for path in ("/graphql/x", "/graphqlx", "/health"):
+    for path in ("/graphql/x", "/graphqlx", "/v1x", "/health"):
         assert (await production.http.get(path)).status_code == 500
-    assert [line["status"] for line in lines if "status" in line] == [200, 307, 500, 500, 500]
+    statuses = [line["status"] for line in lines if "status" in line]
+    assert statuses == [200, 307, 404, 500, 500, 500, 500]

@@ -2,7 +2,8 @@
 --
 -- Calls that are under way count as well as those that were charged; what was given back does
 -- not. A window slides: a limit is reached while as many calls began within it, and opens again
--- when the oldest of these leaves it. Each look reads at most as many rows as the limit.
+-- when the oldest of these leaves it. How many began within it is known by their places; only
+-- where that comes to the limit are they read, as many as that is and what was given back.
 create or replace function inference._limit_reached(
     p_account_id uuid, p_access inference.access, p_end_customer_ref text, p_related_id text,
     p_now timestamptz
@@ -22,6 +23,25 @@ begin
     loop
         v_began := null;
         if v_limit.most > 0 then
+            continue when v_limit.name <> 'per_customer_day' and v_limit.most > case
+                when v_limit.name = 'requests_per_minute' then inference._last_place(p_account_id)
+                    - (
+                        select c.account_place
+                        from inference.calls as c
+                        where c.account_id = p_account_id and c.opened_at > p_now - v_limit.span
+                        order by c.opened_at, c.account_place
+                        limit 1
+                    )
+                else inference._last_feature_place(p_account_id, p_access.feature)
+                    - (
+                        select c.feature_place
+                        from inference.calls as c
+                        where c.account_id = p_account_id and c.feature = p_access.feature
+                            and c.opened_at > p_now - v_limit.span
+                        order by c.opened_at, c.feature_place
+                        limit 1
+                    )
+            end + 1;
             if v_limit.name = 'requests_per_minute' then
                 select c.opened_at into v_began
                 from inference.calls as c
@@ -81,4 +101,36 @@ as $$
         ('per_day', ((p_access).opened).per_day, interval '1 day'),
         ('per_customer_day', ((p_access).opened).per_customer_day, interval '1 day')
     ) as l (name, most, span)
+$$;
+
+-- inference._last_place: which call of an account was the last; 0 before the first.
+create or replace function inference._last_place(p_account_id uuid)
+returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce((
+        select c.account_place
+        from inference.calls as c
+        where c.account_id = p_account_id
+        order by c.opened_at desc, c.account_place desc
+        limit 1
+    ), 0);
+end
+$$;
+
+-- inference._last_feature_place: the same of a feature.
+create or replace function inference._last_feature_place(p_account_id uuid, p_feature text)
+returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce((
+        select c.feature_place
+        from inference.calls as c
+        where c.account_id = p_account_id and c.feature = p_feature
+        order by c.opened_at desc, c.feature_place desc
+        limit 1
+    ), 0);
+end
 $$;

@@ -96,14 +96,18 @@ begin
         end if;
         if v_outcome = 'OK' and not v_replayed then
             insert into inference.calls (
-                account_id, id, project_id, idempotency_key, fingerprint, feature, quality,
+                account_id, id, project_id, idempotency_key, fingerprint, feature,
+                account_place, feature_place, quality,
                 plan_key, plan_version, is_stream, model, provider, provider_model_id, price_version,
                 credits_per_1k_tokens, asked_at, fallbacks, prompt_tokens, choices,
                 output_limit, reserved_tokens, state, end_customer_ref, related_type, related_id, trace_id,
                 actor_kind, actor_id, actor_label, opened_at, leased_until
             ) values (
                 p_account_id, v_reserved.reservation_id, v_terms.project_id, q.idempotency_key,
-                q.fingerprint, q.feature, v_terms.quality, v_terms.plan_key,
+                q.fingerprint, q.feature,
+                1 + inference._last_place(p_account_id),
+                1 + inference._last_feature_place(p_account_id, q.feature),
+                v_terms.quality, v_terms.plan_key,
                 v_terms.plan_version, q.first_tokens is not null, v_terms.model,
                 v_terms.provider, v_terms.provider_model_id, v_terms.price_version, v_terms.credits_per_1k_tokens,
                 v_account.clock_at, v_terms.fallbacks, q.prompt_tokens, q.choices,

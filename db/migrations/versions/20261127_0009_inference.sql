@@ -66,6 +66,8 @@ CREATE TABLE inference.calls (
     idempotency_key TEXT NOT NULL,
     fingerprint BYTEA NOT NULL,
     feature TEXT NOT NULL,
+    account_place BIGINT NOT NULL,
+    feature_place BIGINT NOT NULL,
     quality TEXT,
     plan_key TEXT NOT NULL,
     plan_version INTEGER NOT NULL,
@@ -112,10 +114,10 @@ CREATE TABLE inference.calls (
         REFERENCES identity.organizations (id) ON DELETE RESTRICT
 );
 CREATE INDEX calls_customer_idx ON inference.calls (account_id, feature, end_customer_ref, opened_at) WHERE end_customer_ref is not null;
-CREATE INDEX calls_feature_idx ON inference.calls (account_id, feature, opened_at);
+CREATE INDEX calls_feature_idx ON inference.calls (account_id, feature, opened_at, feature_place);
 CREATE UNIQUE INDEX calls_idempotency_key ON inference.calls (account_id, idempotency_key);
 CREATE INDEX calls_leased_until_idx ON inference.calls (leased_until) WHERE state in ('open', 'answered');
-CREATE INDEX calls_opened_at_idx ON inference.calls (account_id, opened_at);
+CREATE INDEX calls_opened_at_idx ON inference.calls (account_id, opened_at, account_place);
 comment on table inference.calls is
     'Calls of models: one row each, from the reservation to the charge.';
 
