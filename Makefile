@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test fuzz prove mutants lint typecheck build check bench generate requirements clean
+.PHONY: help install dev test fuzz prove mutants clients lint typecheck build check bench generate requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ prove: $(INSTALLED) ## Prove the promise (N=1000000 operations against the model
 
 mutants: $(INSTALLED) ## Break the money functions on purpose (W='settle release', CHANGED=1 what changed and a sample)
 	@$(BIN)/python -m tests.proof.mutants $(W) $(if $(CHANGED),--changed) $(P)
+
+clients: $(INSTALLED) ## Install the outside clients that tests drive (Node's need npm)
+	@test -x tests/clients/.openai/bin/python || $(PYTHON) -m venv tests/clients/.openai
+	@$(BIN)/uv pip install --quiet --python tests/clients/.openai/bin/python -r tests/clients/openai.txt
+	@if command -v npm > /dev/null; then npm ci --silent --prefix tests/clients; fi
 
 lint: $(INSTALLED) ## Check style and import contracts
 	@$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from app.billing import OrganizationPlans
 from app.catalog import Catalog
 from app.core.bus import Bus
 from app.core.database import Database, PoolLimits
@@ -126,7 +127,6 @@ def make_inference(settings: Settings, calls: ModelCalls) -> Inference:
             stream=StreamTerms(
                 block_tokens=settings.stream_block_tokens,
                 margin_tokens=settings.stream_margin_tokens,
-                stops=settings.stream_stops,
             ),
         ),
     )
@@ -166,6 +166,7 @@ def create_app(settings: Settings, database: Database, drain: Drain | None = Non
         identity=identity,
         origins=origins,
         catalog=catalog,
+        plans=OrganizationPlans(database, feed),
         inference=inference,
         idempotency=Idempotency(database, secret_of(settings)),
         customers=CustomerTokens(secret_of(settings)),

@@ -197,10 +197,6 @@ class Settings(BaseSettings):
         le=100_000,
         description="A stream ends while so much is left, as much as a piece has at most.",
     )
-    stream_stops: bool = Field(
-        default=True,
-        description="End a stream in order where the credits end; else it runs on into debt.",
-    )
     rights_recheck_seconds: float = Field(
         30, gt=0, le=3600, description="How often an open subscription's right is checked."
     )

@@ -3,6 +3,7 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from schema.billing.mutations import BillingMutations
 from schema.catalog.mutations import CatalogMutations
 from schema.catalog.queries import CatalogQueries
 from schema.credits.mutations import CreditMutations
@@ -22,7 +23,9 @@ class Query(CatalogQueries, CreditQueries, IdentityQueries, InferenceQueries):
 
 
 @strawberry.type(description="What can be done. Each answers its result or a refusal.")
-class Mutation(CatalogMutations, CreditMutations, IdentityMutations, InferenceMutations):
+class Mutation(
+    BillingMutations, CatalogMutations, CreditMutations, IdentityMutations, InferenceMutations
+):
     """The mutations of all domains."""
 
 

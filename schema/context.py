@@ -7,6 +7,7 @@ from uuid import UUID
 from aiodataloader import DataLoader
 from strawberry.types import Info
 
+from app.billing import OrganizationPlans
 from app.catalog import Catalog
 from app.core.idempotency import Idempotency
 from app.core.refusals import Refusal
@@ -32,6 +33,7 @@ class Services:
     identity: Identity
     origins: Origins
     catalog: Catalog
+    plans: OrganizationPlans
     inference: Inference
     idempotency: Idempotency
     customers: CustomerTokens

@@ -73,6 +73,7 @@ class PlanTerms(NamedTuple):
     tokens_per_minute: int | None = None
     credits_per_day: int | None = None
     includes_plan_key: str | None = None
+    streams_stop: bool = True
 
 
 class PlanFeatureTerms(NamedTuple):

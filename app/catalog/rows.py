@@ -100,6 +100,7 @@ class Plan:
     tokens_per_minute: int | None
     credits_per_day: int | None
     includes_plan_key: str | None
+    streams_stop: bool
     features: tuple[PlanFeature, ...]
 
 

@@ -144,6 +144,7 @@ class Inference:
             opened.reserved_tokens,
             prompt_tokens,
             asked.choices,
+            opened.streams_stop,
             began=began,
             asked_at=asked_at,
         )

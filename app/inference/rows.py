@@ -97,6 +97,7 @@ class OpenedCall:
     fallbacks: list[str]
     output_limit: int
     reserved_tokens: int
+    streams_stop: bool
     balance: Balance | None
 
 

@@ -35,13 +35,11 @@ class StreamTerms:
     """How streams hold credits.
 
     As much again is reserved as was written, from two margins up to a block. A stream goes on
-    while there is room for `margin_tokens` more, as much as a piece has at most. `stops`: whether
-    it ends where the credits do, or runs on and leaves a debt.
+    while there is room for `margin_tokens` more, as much as a piece has at most.
     """
 
     block_tokens: int = 256
     margin_tokens: int = 16
-    stops: bool = True
 
     @property
     def first_tokens(self) -> int:
@@ -188,7 +186,7 @@ class Stream:
         """Whether a piece is reserved for, and another may follow: None if not even this one."""
         call, terms = self.call, self._terms
         total = call.written + tokens
-        if not terms.stops or call.reserved_tokens >= call.output_limit:
+        if not call.stops or call.reserved_tokens >= call.output_limit:
             # All that it may write is reserved for.
             call.written = total
             return True

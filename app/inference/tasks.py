@@ -191,6 +191,8 @@ def _maybe(text: str | None, name: str) -> str | None:
 def _clean(text: str, name: str, longest: int) -> str:
     """Return what somebody wrote: in one normal form, without characters that nobody sees."""
     tidy = _tidy(text)
+    if "\x00" in text:
+        raise invalid(name, "must not have NUL")
     if not 1 <= len(tidy) <= longest:
         raise invalid(name, f"must have 1 to {longest} characters that can be read")
     return tidy

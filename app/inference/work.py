@@ -36,6 +36,8 @@ class Call:
     reserved_tokens: int
     prompt_tokens: int
     choices: int
+    # Whether a stream ends where the credits do, or runs on and leaves a debt.
+    stops: bool = True
     attempt: int = 1
     written: int = 0
     began: float = 0.0

@@ -53,6 +53,8 @@ plan_versions = Table(
     label("includes_plan_key"),
     Column("includes_version", Integer, nullable=True),
     instant("created_at"),
+    # In order, where the credits end; else they run on into debt.
+    Column("streams_stop", Boolean, nullable=False, server_default=text("true")),
     ForeignKeyConstraint(
         ["project_id", "plan_key"],
         ["catalog.plans.project_id", "catalog.plans.key"],

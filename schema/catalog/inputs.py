@@ -192,6 +192,11 @@ class UpsertPlanInput:
     includes_plan_key: str | None = strawberry.field(
         default=None, description="Whose features it has too, where it says nothing else of them."
     )
+    streams_stop: bool = strawberry.field(
+        default=True,
+        description="Whether a stream ends, in order, where the credits do; else it runs on, and"
+        " what it costs beyond them is owed.",
+    )
     features: list[PlanFeatureInput] = strawberry.field(
         default_factory=list, description="What it opens: at most 200."
     )

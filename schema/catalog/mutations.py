@@ -166,6 +166,7 @@ class CatalogMutations:
             input.tokens_per_minute,
             input.credits_per_day,
             read_text(input.includes_plan_key, "includesPlanKey"),
+            input.streams_stop,
         )
         features, levels = _contents(edit, input)
         done = await edit.catalog.upsert_plan(

@@ -262,6 +262,9 @@ class Plan:
     includes_plan_key: str | None = strawberry.field(
         description="Whose features it has too, where it says nothing else of them."
     )
+    streams_stop: bool = strawberry.field(
+        description="Whether a stream ends where the credits do; else it runs on into debt."
+    )
     row: strawberry.Private[rows.Plan]
     catalog: strawberry.Private[rows.CatalogSnapshot]
 
@@ -289,6 +292,7 @@ class Plan:
             tokens_per_minute=row.tokens_per_minute,
             credits_per_day=None if row.credits_per_day is None else Credits(row.credits_per_day),
             includes_plan_key=row.includes_plan_key,
+            streams_stop=row.streams_stop,
             row=row,
             catalog=catalog,
         )

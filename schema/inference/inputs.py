@@ -193,6 +193,8 @@ def _body(source: _FreeInput, name: str, asked: object) -> dict[str, Any]:
     stop = source.stop
     if stop is not None and not (1 <= len(stop) <= _STOPS and all(stop)):
         raise invalid("stop", f"must be 1 to {_STOPS} texts")
+    for each in stop or ():
+        read_text(each, "stop")
     own: dict[str, Any] = {
         name: asked,
         "max_tokens": _within(source.max_tokens, "maxTokens", 1, _TOKENS),
@@ -216,6 +218,6 @@ def _within(value: float | None, name: str, least: int, most: int) -> float | No
 
 
 def _text(value: str, name: str) -> str:
-    if not 1 <= len(value) <= _LONGEST:
-        raise invalid(name, f"must have 1 to {_LONGEST} characters")
+    if not 1 <= len(value) <= _LONGEST or "\x00" in value:
+        raise invalid(name, f"must have 1 to {_LONGEST} characters, none of them NUL")
     return value

@@ -175,6 +175,7 @@ class InferenceMutations:
         if not (ref := read_text(input.end_customer_ref, "endCustomerRef")):
             raise invalid("endCustomerRef", "must not be empty")
         related = input.related or RelatedEntityInput()
+        read_text(related.name, "related.name")
         customer = Customer(
             organization_id,
             ref,

@@ -109,12 +109,15 @@ class Requests:
             await self.sell()
             fields = {"idempotencyKey": unique(), **CALLS[operation]}
             return {"input": {"organizationId": str(self._account), **fields}}
-        if operation == "charge":
-            return {"organizationId": str(self._account), "id": str(await self.call())}
+        whole: dict[str, Callable[[], Awaitable[Variables]]] = {
+            "charge": self._charge,
+            "revokeKey": self._revoke,
+            "setOrganizationPlan": self._plan,
+        }
+        if operation in whole:
+            return await whole[operation]()
         if operation in CATALOG:
             return await self._catalogs(operation)
-        if operation == "revokeKey":
-            return {"input": {"keyId": str(await self.key())}}
         if operation in special:
             fields = await special[operation]()
             return {"input": {"organizationId": str(self._account), **fields}}
@@ -224,6 +227,16 @@ class Requests:
         """Give credits, and so write a ledger row."""
         row = await self._credits.issue_grant(self._account, amount, "promotional", unique())
         return row.grant_id
+
+    async def _charge(self) -> Variables:
+        return {"organizationId": str(self._account), "id": str(await self.call())}
+
+    async def _revoke(self) -> Variables:
+        return {"input": {"keyId": str(await self.key())}}
+
+    async def _plan(self) -> Variables:
+        await self.sell()
+        return {"input": {"organizationId": str(self._account), "plan": "basic"}}
 
     async def _extend(self) -> Variables:
         return {"reservationId": str(await self.reserve()), "amount": "2"}

@@ -79,6 +79,7 @@ async def test_what_a_charge_costs_the_house_is_for_back_ends(
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "USER", "content": ""}]}, "messages.content"),
+        ({"messages": [{"role": "USER", "content": "x" * 200_001}]}, "messages.content"),
         ({"maxTokens": 0}, "maxTokens"),
         ({"maxTokens": 8_193}, "maxTokens"),
         ({"temperature": 2.1}, "temperature"),

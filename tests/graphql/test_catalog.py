@@ -53,6 +53,7 @@ async def test_a_plan_is_shown_with_all_that_it_opens(api: Api, project: str) ->
         "tokensPerMinute": None,
         "creditsPerDay": None,
         "includesPlanKey": None,
+        "streamsStop": True,
         "features": [
             {
                 "feature": {

@@ -66,6 +66,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "voidGrant": GIVE,
     "forgiveOverage": GIVE,
     "updateOrganizationSettings": GIVE,
+    "setOrganizationPlan": GIVE,
     "createOrganization": ENROL,
     "createOrganizationKey": ISSUE_KEYS,
     "revokeKey": ISSUE_KEYS,

@@ -32,7 +32,7 @@ async def test_questions_are_suggested(asking: Asking) -> None:
 
 
 async def test_what_nobody_sees_is_left_out(asking: Asking) -> None:
-    result = await asking.ask("suggestQuestions", topic="bread\u202e\u0000 \t and\x07 butter")
+    result = await asking.ask("suggestQuestions", topic="bread\u202e \t and\x07 butter")
     assert result["__typename"] == "SuggestQuestionsSuccess"
     result = await asking.ask("suggestQuestions", topic="\u200b\u202e")
     assert (result["__typename"], result["field"]) == ("InvalidInput", "topic")

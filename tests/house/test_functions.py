@@ -163,13 +163,14 @@ async def test_methods_pass_the_arguments_of_their_functions(
 
 
 async def test_rows_name_the_columns_of_their_functions(functions: dict[str, Function]) -> None:
+    from app.billing import plans
     from app.catalog import edits
     from app.catalog import rows as catalog_rows
     from app.core import audit, idempotency
     from app.identity import identity
     from app.inference import rows as inference_rows
 
-    places = (rows, audit, identity, idempotency, edits, catalog_rows, inference_rows)
+    places = (rows, audit, identity, idempotency, edits, plans, catalog_rows, inference_rows)
     for call in _calls():
         if call.row is None:
             continue

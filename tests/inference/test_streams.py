@@ -10,6 +10,7 @@ from app.core.units import show_credits
 from tests.inference.conftest import Door
 from tests.inference.test_whole_answers import alone, broken
 from tests.support.accounts import CREDIT
+from tests.support.catalogs import PLAN
 from tests.support.live import until
 
 
@@ -129,8 +130,9 @@ async def test_it_ends_in_order_where_the_credits_do(door: Door, chunk: int) -> 
     }
 
 
-@pytest.mark.parametrize("changed", [{**SMALL_BLOCKS[0], "stream_stops": False}])
-async def test_where_it_may_it_runs_on_into_debt(door: Door) -> None:
+@pytest.mark.parametrize("changed", SMALL_BLOCKS)
+async def test_where_the_plan_lets_it_it_runs_on_into_debt(door: Door) -> None:
+    await door.calling.sell(plan=PLAN._replace(streams_stop=False))
     door.calling.account = await door.calling.accounts.open(150, project_id=door.calling.project)
     events = await door.stream("hello tokens=60")
     assert text(events).count(" ") == 60

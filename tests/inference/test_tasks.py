@@ -41,7 +41,7 @@ def test_what_people_wrote_is_data() -> None:
 
 
 def test_what_nobody_sees_is_left_out() -> None:
-    hidden = "  bre\u200bad\u202e\x00 \t and\x1b[31m   bu\u0308tter\n\nand\rmore "
+    hidden = "  bre\u200bad\u202e \t and\x1b[31m   bu\u0308tter\n\nand\rmore "
     assert asked(suggest(hidden))["topic"] == "bread and[31m b\u00fctter\n\nandmore"
 
 
@@ -49,6 +49,7 @@ def test_what_nobody_sees_is_left_out() -> None:
     ("more", "field"),
     [
         ({"topic": "\u200b"}, "topic"),
+        ({"topic": "bread\x00"}, "topic"),
         ({"topic": "x" * 4_001}, "topic"),
         ({"audience": ""}, "audience"),
         ({"existing": [""]}, "existing"),

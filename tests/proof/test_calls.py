@@ -45,7 +45,7 @@ async def test_it_goes_red_on_a_price_that_forgets_the_cache(ground: Ground) -> 
 
 
 async def test_it_goes_red_on_streams_that_run_on(ground: Ground) -> None:
-    verdict = await prove(ground, 0, SEED, crowd=60, streams=0, EXCHEQUER_STREAM_STOPS="false")
+    verdict = await prove(ground, 0, SEED, crowd=60, streams=0, stops=False)
     assert found(verdict).keys() == {"spent more than there was"}, verdict.told()
 
 

@@ -14,12 +14,13 @@ begin
     insert into catalog.plan_versions (
         project_id, plan_key, version, monthly_credits, welcome_credits, rollover_cap,
         requests_per_minute, tokens_per_minute, credits_per_day,
-        includes_plan_key, includes_version, created_at
+        includes_plan_key, includes_version, streams_stop, created_at
     ) values (
         p_project_id, p_terms.key, p_version, p_terms.monthly_credits,
         coalesce(p_terms.welcome_credits, 0), coalesce(p_terms.rollover_cap, 0),
         p_terms.requests_per_minute, p_terms.tokens_per_minute, p_terms.credits_per_day,
-        p_terms.includes_plan_key, p_includes, core.clock()
+        p_terms.includes_plan_key, p_includes, coalesce(p_terms.streams_stop, true),
+        core.clock()
     );
     insert into catalog.plan_features (
         project_id, plan_key, version, feature_key, is_enabled, any_model, limit_value,
@@ -63,6 +64,7 @@ as $$
     select jsonb_build_array(
         v.monthly_credits, v.welcome_credits, v.rollover_cap, v.requests_per_minute,
         v.tokens_per_minute, v.credits_per_day, v.includes_plan_key, v.includes_version,
+        v.streams_stop,
         (
             select jsonb_object_agg(f.feature_key, jsonb_build_array(
                 f.is_enabled, f.any_model, f.limit_value, f.per_minute, f.per_hour, f.per_day,
@@ -105,7 +107,7 @@ as $$
         p_terms.monthly_credits, coalesce(p_terms.welcome_credits, 0),
         coalesce(p_terms.rollover_cap, 0), p_terms.requests_per_minute,
         p_terms.tokens_per_minute, p_terms.credits_per_day, p_terms.includes_plan_key,
-        p_includes,
+        p_includes, coalesce(p_terms.streams_stop, true),
         (
             select jsonb_object_agg(f.feature_key, jsonb_build_array(
                 coalesce(f.is_enabled, true), coalesce(f.any_model, false), f.limit_value,

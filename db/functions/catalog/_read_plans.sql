@@ -111,7 +111,7 @@ as $$
         'monthly_credits', v.monthly_credits, 'welcome_credits', v.welcome_credits,
         'rollover_cap', v.rollover_cap, 'requests_per_minute', v.requests_per_minute,
         'tokens_per_minute', v.tokens_per_minute, 'credits_per_day', v.credits_per_day,
-        'includes_plan_key', v.includes_plan_key,
+        'includes_plan_key', v.includes_plan_key, 'streams_stop', v.streams_stop,
         'features', (
             select coalesce(jsonb_agg(f.content order by f.feature_key), '[]')
             from catalog._plan_features(p_project_id, p.key, v.version) as f

@@ -20,7 +20,7 @@ returns table (
     version bigint, version_before bigint,
     state text, feature text, quality text, model text, provider text, provider_model_id text,
     price_version int,
-    fallbacks text[], output_limit int, reserved_tokens bigint,
+    fallbacks text[], output_limit int, reserved_tokens bigint, streams_stop boolean,
     account_id uuid, balance_version bigint,
     available bigint, reserved bigint, spendable bigint, overage bigint, overdraft_limit bigint,
     granted bigint, monthly bigint, bonus bigint,
@@ -123,6 +123,13 @@ begin
                 c.state, c.feature, c.quality, c.model, c.provider, c.provider_model_id,
                 c.price_version,
                 c.fallbacks, c.output_limit, c.reserved_tokens,
+                (
+                    select p.streams_stop
+                    from catalog.plan_versions as p
+                    where p.project_id = c.project_id
+                        and p.plan_key = c.plan_key
+                        and p.version = c.plan_version
+                ),
                 b.*
             from (select) as one
             left join (select (v_seen).*) as c on v_outcome = 'OK'

@@ -17,4 +17,6 @@ def downgrade() -> None:
         drop schema inference cascade;
         drop table catalog.organization_plans cascade;
         drop type catalog.held_plan cascade;
+        alter table catalog.plan_versions drop column streams_stop;
+        alter type catalog.plan_terms drop attribute streams_stop cascade;
     """)

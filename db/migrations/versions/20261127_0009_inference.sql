@@ -38,6 +38,9 @@ create type inference.terms as (
     output_limit int, reserved_tokens bigint, amount bigint
 );
 
+ALTER TABLE catalog.plan_versions ADD COLUMN streams_stop BOOLEAN DEFAULT true NOT NULL;
+ALTER TYPE catalog.plan_terms ADD ATTRIBUTE streams_stop boolean;
+
 CREATE TABLE catalog.organization_plans (
     organization_id UUID NOT NULL,
     project_id UUID NOT NULL,

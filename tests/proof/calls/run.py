@@ -39,12 +39,16 @@ async def prove(
     crowd: int = CROWD,
     streams: int = STREAMS,
     broken: str = "",
+    stops: bool = True,
     **settings: str,
 ) -> Verdict:
-    """Run all three, or those of which there are any; `broken`: statements that break functions."""
+    """Run all three, or those of which there are any.
+
+    `broken`: statements that break functions. `stops`: whether streams end where credits do.
+    """
     verdict = Verdict("calls", seed)
     if count or crowd:
-        async with world(on, broken=broken, **settings) as there:
+        async with world(on, broken=broken, stops=stops, **settings) as there:
             if count:
                 await _by_chance(there, verdict, count, seed)
             if crowd:
@@ -52,7 +56,7 @@ async def prove(
             await _audited(there, verdict, "after calls by chance and a crowd")
     if streams:
         lease = {"EXCHEQUER_INFERENCE_LEASE_SECONDS": str(_LEASE_SECONDS)}
-        async with world(on, broken=broken, **lease, **settings) as there:
+        async with world(on, broken=broken, stops=stops, **lease, **settings) as there:
             await _killed(on, there, verdict, streams)
             await _audited(there, verdict, "after the API was killed")
     return verdict

@@ -70,7 +70,9 @@ def cost_of(said: Said) -> int:
 
 
 @asynccontextmanager
-async def world(on: Ground, *, broken: str = "", **settings: str) -> AsyncIterator[World]:
+async def world(
+    on: Ground, *, broken: str = "", stops: bool = True, **settings: str
+) -> AsyncIterator[World]:
     """Open it: one process that serves; `broken`: statements that break the functions."""
     standin = StandIn()
     await standin.start()
@@ -84,7 +86,7 @@ async def world(on: Ground, *, broken: str = "", **settings: str) -> AsyncIterat
             project = await accounts.project(
                 nanodollars_per_credit=1_000_000, increment=_INCREMENT, minimum_charge=_INCREMENT
             )
-            await _sell(Catalog(database), project)
+            await _sell(Catalog(database), project, stops=stops)
             api = ApiProcess(
                 on.servers.app_url(name),
                 on.servers.redis,
@@ -100,11 +102,11 @@ async def world(on: Ground, *, broken: str = "", **settings: str) -> AsyncIterat
         await standin.stop()
 
 
-async def _sell(catalog: Catalog, project: UUID) -> None:
+async def _sell(catalog: Catalog, project: UUID, *, stops: bool) -> None:
     await catalog.upsert_feature(project, FeatureTerms("chat_completion", "ai", "Chat"))
     terms = ModelTerms(MODEL, MODEL, "said-1", "Said", "fast", ["text"], 100_000, 10_000)
     await catalog.upsert_model(project, terms, PriceTerms(READ, CACHED, WRITTEN, "invented"))
-    plan = PlanTerms("all", "recurring", "All", 0, 0)
+    plan = PlanTerms("all", "recurring", "All", 0, 0, streams_stop=stops)
     await catalog.upsert_plan(
         project, plan, [PlanFeatureTerms("chat_completion", any_model=True)], []
     )

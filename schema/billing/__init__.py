@@ -1,0 +1,1 @@
+"""What organizations have bought."""
