@@ -157,7 +157,7 @@ class Inference:
                 check(told)
             return answered
 
-        keeping = asyncio.create_task(self._work.keep(call), name="keep")
+        keeping = self._work.keep(call)
         try:
             answered = await self._ask(asked, call, ask)
         finally:
@@ -188,7 +188,7 @@ class Inference:
             except StopAsyncIteration:
                 raise ProviderFailed(Failure.BROKEN, "said nothing") from None
 
-        keeping = asyncio.create_task(self._work.keep(call), name="keep")
+        keeping = self._work.keep(call)
         try:
             first, events = await self._ask(asked, call, ask)
             counter = await self.tokens.counter()

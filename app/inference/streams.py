@@ -23,7 +23,7 @@ from app.inference.rows import Settled
 from app.inference.sse import data_of
 from app.inference.tokens import Counter
 from app.inference.usage import Usage, usage_of
-from app.inference.work import Call, Work
+from app.inference.work import Call, Keeping, Work
 from app.inference.written import finish_reason, tokens_of
 
 _DONE: Final = b"[DONE]"
@@ -63,7 +63,7 @@ class Stream:
         work: Work,
         counter: Counter,
         terms: StreamTerms,
-        keeping: "asyncio.Task[None]",
+        keeping: Keeping,
         wants_usage: bool,
         kind: Kind,
     ) -> None:

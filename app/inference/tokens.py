@@ -75,8 +75,8 @@ class Counter:
         )
 
     def of_all(self, texts: Iterable[str]) -> int:
-        """Return how many tokens some texts have."""
-        return sum(map(self.of, texts))
+        """Return how many tokens some texts have: a line each, since each look costs a turn."""
+        return self.of("\n".join(texts))
 
 
 def _read() -> tiktoken.Encoding:
@@ -105,7 +105,8 @@ def _parts(body: Mapping[str, Any]) -> tuple[list[str], int]:
                 if name == "content" and not isinstance(value, str):
                     for part in _list(value):
                         fixed += _part(part, texts)
-                else:
+                elif name != "role":
+                    # That is within what each message costs.
                     texts.append(_text(value))
     for name in ("prompt", "input"):
         for value in _prompts(body.get(name)):

@@ -76,17 +76,19 @@ class Work:
 
     # While it goes on.
 
-    async def keep(self, call: Call) -> None:
-        """Say from time to time that somebody is at work on it; ends when it is cancelled."""
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            try:
-                await self._calls.extend(
-                    call.account_id, ExtendRequest(call.id, None, call.written, self.lease_seconds)
-                )
-            except (Refusal, Unavailable) as error:
-                # The reservation may expire: it is charged all the same.
-                log.warning("inference.not_kept", call=str(call.id), error=str(error))
+    def keep(self, call: Call) -> "Keeping":
+        """Say from time to time that somebody is at work on it, until it is cancelled."""
+        return Keeping(self, call)
+
+    async def hold(self, call: Call) -> None:
+        """Say once that somebody is at work on it."""
+        try:
+            await self._calls.extend(
+                call.account_id, ExtendRequest(call.id, None, call.written, self.lease_seconds)
+            )
+        except (Refusal, Unavailable) as error:
+            # The reservation may expire: it is charged all the same.
+            log.warning("inference.not_kept", call=str(call.id), error=str(error))
 
     async def reserve(self, call: Call, tokens: int) -> bool:
         """Reserve for so many written tokens in all; False if there are no credits for that."""
@@ -148,7 +150,7 @@ class Work:
 
     async def _settle_later(self, call: Call, request: CloseRequest) -> None:
         """Keep what was used in a row of its own, and try until it is charged."""
-        keeping = asyncio.create_task(self.keep(call), name="keep")
+        keeping = self.keep(call)
         try:
             await self._try_to_settle(call, request)
         finally:
@@ -170,6 +172,33 @@ class Work:
             else:
                 return
         log.error("inference.left_to_the_worker", call=str(call.id), is_noted=is_noted)
+
+
+class Keeping:
+    """A lease that is renewed: by a timer, since most calls end long before it rings."""
+
+    def __init__(self, work: Work, call: Call) -> None:
+        self._work = work
+        self._call = call
+        self._is_over = False
+        self._timer = self._armed()
+
+    def cancel(self) -> None:
+        """Renew it no more."""
+        self._is_over = True
+        self._timer.cancel()
+
+    def _armed(self) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        return loop.call_later(self._work.lease_seconds / 3, self._ring)
+
+    def _ring(self) -> None:
+        self._work.start(self._renew(), "keep")
+
+    async def _renew(self) -> None:
+        await self._work.hold(self._call)
+        if not self._is_over:
+            self._timer = self._armed()
 
 
 def _is_passing(error: Refusal | Unavailable) -> bool:

@@ -1,6 +1,7 @@
 """Answers that come at once: reserved for, asked, charged, told."""
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -11,7 +12,8 @@ from app.core.units import show_credits
 from tests.inference.conftest import Door
 from tests.support.accounts import CREDIT
 from tests.support.catalogs import MODEL, OTHER
-from tests.support.model_calls import DEAR
+from tests.support.live import until
+from tests.support.model_calls import DEAR, NOW
 
 
 async def test_an_answer_is_charged_for_what_it_used(door: Door) -> None:
@@ -239,6 +241,21 @@ async def test_a_provider_without_a_key_is_not_asked(door: Door) -> None:
         "provider_unavailable",
     )
     assert door.requests == 0
+
+
+@pytest.mark.parametrize("changed", [{"inference_lease_seconds": 3}])
+async def test_who_takes_long_says_that_somebody_is_at_work(door: Door) -> None:
+    asking = asyncio.create_task(door.ask("hello after=3 tokens=3"))
+
+    async def is_leased_until(at: datetime) -> bool:
+        return any(call["leased_until"] >= at for call in await door.calls())
+
+    await until(lambda: is_leased_until(NOW + timedelta(seconds=3)))
+    # Its lease would end a second from now.
+    await door.calling.later(seconds=2)
+    await until(lambda: is_leased_until(NOW + timedelta(seconds=5)))
+    assert (await asking).status_code == 200
+    assert await door.charged() == door.cost()
 
 
 # What is refused before anybody is asked.
