@@ -133,6 +133,9 @@ def test_a_mutation_asks_for_the_refusal_and_the_facts_of_its_own_ones(operation
         "ReservationSettled",
         "SettleAmountImplausible",
         "RefundExceedsSettled",
+        "FeatureDenied",
+        "RateLimited",
+        "ProviderRefused",
     }
     assert sorted(chosen[2:]) == sorted(
         refusal.name for refusal in refusals if refusal.name in told

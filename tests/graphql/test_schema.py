@@ -87,7 +87,8 @@ def test_every_code_of_the_catalogue_is_in_the_contract() -> None:
 
 
 def test_no_credits_are_a_number() -> None:
-    # A share in per cent is no amount.
+    # A share in per cent is no amount, nor are a model's own parameters.
+    parameters = ("temperature", "topP", "presencePenalty", "frequencyPenalty")
     floats = [
         f"{type_.name}.{name}"
         for type_ in own_types()
@@ -95,7 +96,13 @@ def test_no_credits_are_a_number() -> None:
         for name, field in type_.fields.items()
         if get_named_type(field.type).name == "Float"
     ]
-    assert floats == ["CreditBalance.usagePercentage"]
+    assert sorted(floats) == sorted(
+        [
+            "CreditBalance.usagePercentage",
+            *(f"CreateChatCompletionInput.{name}" for name in parameters),
+            *(f"CreateCompletionInput.{name}" for name in parameters),
+        ]
+    )
 
 
 def test_every_mutation_takes_one_input_and_answers_a_union_of_refusals() -> None:
@@ -106,11 +113,18 @@ def test_every_mutation_takes_one_input_and_answers_a_union_of_refusals() -> Non
         assert isinstance(union, GraphQLUnionType), name
         success, *refusals = union.types
         assert success.name.endswith("Success"), name
-        assert "replayed" in success.fields, name
         for refusal in refusals:
             assert [interface.name for interface in refusal.interfaces] == ["Refusal"], name
+        listed = {refusal.name for refusal in refusals}
         # Whatever a mutation is, a caller may lack the right, or the input be malformed.
-        assert {"Forbidden", "InvalidInput", "Busy"} <= {refusal.name for refusal in refusals}, name
+        assert {"Forbidden", "InvalidInput"} <= listed, name
+        # It makes something that is kept nowhere, of what it was told alone.
+        if name == "createCustomerToken":
+            continue
+        assert "Busy" in listed, name
+        # Answered again as it was, or, since a model is asked once, refused the second time.
+        assert "replayed" in success.fields or "call" in success.fields, name
+        assert "replayed" in success.fields or "DuplicateRequest" in listed, name
 
 
 def test_every_mutation_names_its_request_or_what_it_ends() -> None:
@@ -122,6 +136,7 @@ def test_every_mutation_names_its_request_or_what_it_ends() -> None:
     ]
     # What they name is their key: what happens to it happens once; or they say how it shall be.
     assert unkeyed == [
+        "setOrganizationPlan",
         "upsertFeature",
         "upsertQualityLevel",
         "upsertModel",
@@ -133,6 +148,7 @@ def test_every_mutation_names_its_request_or_what_it_ends() -> None:
         "releaseCredits",
         "updateProjectSettings",
         "revokeKey",
+        "createCustomerToken",
     ]
 
 
@@ -190,12 +206,17 @@ def test_optional_inputs_default_to_what_their_absence_means() -> None:
     # What an upsert leaves out is as if it had never been said.
     upserts = ("Upsert", "ArchivePlan", "ModelPrice", "PlanFeature")
     assert {name for name in defaults if not name.startswith(upserts)} == {
+        "CreateChatCompletionInput.maxTokens",
+        "CreateCompletionInput.maxTokens",
+        "CreateCustomerTokenInput.validSeconds",
         "CreateOrganizationInput.kind",
         "CreateOrganizationKeyInput.scopes",
         "CreateProjectKeyInput.scopes",
         "GrantCreditsInput.priority",
         "GrantCreditsInput.source",
         "ReserveCreditsInput.ttlSeconds",
+        "SuggestQuestionsInput.count",
+        "SuggestQuestionsInput.existing",
         "UpdateOrganizationSettingsInput.takesEffect",
         "UpdateOrganizationSettingsInput.unlimited",
         "UsageInput.estimated",
