@@ -1,6 +1,7 @@
 """A run: many accounts, time that moves, and every answer compared."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -143,15 +144,16 @@ class Run:
         self._time = Random(f"{seed}/time")
         self._now = utc("2027-01-31 09:30")
 
-    async def play(self, count: int) -> None:
-        """Play; `found` says whether the two differed."""
+    async def play(self, count: int, seconds: float = math.inf) -> None:
+        """Play so much, in so much time at most; `found` says whether the two differed."""
         async with self._connected() as (database, admin):
             clock = Clock(admin)
             await clock.set(self._now)
             made = Accounts(database, admin)
             projects = [await made.project(**terms) for terms in TERMS]
             number = 0
-            while self.played < count and self.found is None:
+            ends = self.began + seconds
+            while self.played < count and self.found is None and time.monotonic() < ends:
                 self._move_time(number)
                 await clock.set(self._now)
                 slots = range(SLOTS)

@@ -32,7 +32,7 @@ POLL_SECONDS = 0.02
 LANES = 2
 ERROR_OF_PYTEST = 2
 # For what changed and the sample together.
-LIMIT_SECONDS = 150
+LIMIT_SECONDS = 60
 
 
 @dataclass(frozen=True)
