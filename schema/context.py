@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
+import strawberry
 from aiodataloader import DataLoader
 from strawberry.types import Info
 
@@ -21,6 +22,7 @@ from app.identity.origins import Origins
 from app.identity.rights import SCOPE_DOCUMENTS, Operation, require
 from app.identity.viewer import ANONYMOUS, ViewerKind
 from app.inference import Inference
+from schema.inputs import read_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +106,14 @@ class Context:
 def context_of(info: Info[Any, Any]) -> Context:
     """Return the context of a resolver."""
     return cast("Context", info.context)
+
+
+async def account_of(
+    info: Info[Any, Any], operation: Operation, organization_id: strawberry.ID
+) -> tuple[Context, UUID]:
+    """Return the context, and an organization to which its viewer may do that; else refuse."""
+    context = context_of(info)
+    context.require(operation)
+    account_id = read_id(organization_id, "organizationId")
+    await context.authorize(operation, account_id)
+    return context, account_id

@@ -5,17 +5,17 @@ nothing, a second caller waits for the first and gets its answer. Responses are
 encrypted, because some carry a secret that is otherwise kept nowhere.
 """
 
-import base64
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import InvalidToken
 
 from app.core.database import Database
 from app.core.refusals import Refusal
+from app.core.sealing import cipher_of
 from db.driver import Connection
 
 Response = dict[str, Any]
@@ -32,8 +32,7 @@ class Idempotency:
 
     def __init__(self, database: Database, secret_key: str) -> None:
         self._database = database
-        digest = hashlib.sha256(b"idempotency:" + secret_key.encode()).digest()
-        self._cipher = Fernet(base64.urlsafe_b64encode(digest))
+        self._cipher = cipher_of(secret_key, "idempotency")
 
     async def once(
         self,

@@ -3,17 +3,16 @@
 A token says nothing to who holds it, and cannot be made up: it is sealed with the server's key.
 """
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import orjson
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import InvalidToken
 
 from app.core.refusals import invalid
+from app.core.sealing import cipher_of
 
 PREFIX: Final = "exq_c_"
 _LONGEST: Final = 2_000
@@ -34,8 +33,7 @@ class CustomerTokens:
     """Makes tokens and reads them."""
 
     def __init__(self, secret_key: str) -> None:
-        digest = hashlib.sha256(b"customers:" + secret_key.encode()).digest()
-        self._cipher = Fernet(base64.urlsafe_b64encode(digest))
+        self._cipher = cipher_of(secret_key, "customers")
 
     def make(self, customer: Customer) -> str:
         """Return a token for somebody."""

@@ -50,6 +50,8 @@ class Completion:
     call: Call
     body: bytes
     told: dict[str, Any]
+    # What `check` made of it.
+    checked: Any
     usage: Usage
     credits: int | None
     balance: Balance | None
@@ -150,19 +152,18 @@ class Inference:
         )
 
     async def _complete(self, asked: Asked, call: Call, check: Check | None) -> Completion:
-        async def ask(lane: Lane, provider: Provider, question: Question) -> Answered:
+        async def ask(
+            lane: Lane, provider: Provider, question: Question
+        ) -> tuple[Answered, dict[str, Any], Any]:
             answered = await lane.ask(provider, question)
             told = _read(answered.body)
-            if check is not None:
-                check(told)
-            return answered
+            return answered, told, None if check is None else check(told)
 
         keeping = self._work.keep(call)
         try:
-            answered = await self._ask(asked, call, ask)
+            answered, told, checked = await self._ask(asked, call, ask)
         finally:
             keeping.cancel()
-        told = _read(answered.body)
         usage = usage_of(told.get("usage")) or Usage(
             call.prompt_tokens, 0, tokens_of(told, await self.tokens.counter()), is_estimated=True
         )
@@ -172,6 +173,7 @@ class Inference:
             call,
             answered.body,
             told,
+            checked,
             usage,
             None if settled is None else settled.settled_amount,
             None if settled is None else settled.balance,

@@ -5,8 +5,8 @@ It is loaded in the background, and only where a provider needs it: it takes sec
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from types import ModuleType
 from typing import Any, Final
 
@@ -42,26 +42,26 @@ class LiteLLMLane:
 
     def start(self) -> None:
         """Load it beside whatever else goes on."""
+        self._loaded()
+
+    def _loaded(self) -> "asyncio.Task[ModuleType]":
         if self._loading is None:
             self._loading = asyncio.create_task(asyncio.to_thread(_load), name="litellm")
+        return self._loading
 
     async def ask(self, provider: Provider, question: Question) -> Answered:
         """Return the whole answer; raises `ProviderFailed`."""
-        try:
+        with _failing():
             async with asyncio.timeout(self._patience.total_seconds):
                 response = await self._asked(provider, question)
-        except Exception as error:
-            raise _failure(error) from error
         return Answered(200, orjson.dumps(_shown(response.model_dump(exclude_none=True))))
 
     async def stream(self, provider: Provider, question: Question) -> AsyncGenerator[bytes, None]:
         """Return the events of an answer; raises `ProviderFailed`."""
         until = asyncio.get_running_loop().time() + self._patience.total_seconds
-        try:
+        with _failing():
             async with asyncio.timeout_at(until):
                 chunks = await self._asked(provider, question)
-        except Exception as error:
-            raise _failure(error) from error
         async with aclosing(chunks):
             while (chunk := await _next(chunks, until)) is not None:
                 told = _shown(chunk.model_dump(exclude_none=True, exclude_unset=True))
@@ -73,17 +73,19 @@ class LiteLLMLane:
 
     async def close(self) -> None:
         """Let go of all connections."""
-        if self._loading is not None:
-            litellm = await self._loading
+        if self._loading is None:
+            return
+        await asyncio.wait({self._loading})
+        # Where it could not be loaded each call was told so, and there is nothing to let go of.
+        if self._loading.exception() is None:
+            litellm = self._loading.result()
             await litellm.close_litellm_async_clients()
             # What is closed is not to be used by who comes next.
             litellm.in_memory_llm_clients_cache.flush_cache()
 
     async def _asked(self, provider: Provider, question: Question) -> Any:
-        self.start()
-        assert self._loading is not None  # noqa: S101  # just started
         # Whoever leaves while it is loaded leaves it to the others.
-        litellm = await asyncio.shield(self._loading)
+        litellm = await asyncio.shield(self._loaded())
         call: Callable[..., Awaitable[Any]] = getattr(litellm, _CALLS[question.path])
         body = question.body
         for name in body.keys() - _TRANSLATED:
@@ -123,9 +125,16 @@ def _shown(told: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _next(chunks: Any, until: float) -> Any:
-    try:
+    with _failing():
         async with asyncio.timeout_at(until):
             return await anext(chunks, None)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Tell of whatever litellm raises as of a provider that failed."""
+    try:
+        yield
     except Exception as error:
         raise _failure(error) from error
 

@@ -41,7 +41,7 @@ class Messages:
         body = _read(await request.read())
         if body is None:
             return _error(400, "the body must be an object with model, max_tokens and messages")
-        if (unknown := sorted(body.keys() - _FIELDS)) != []:
+        if unknown := sorted(body.keys() - _FIELDS):
             return _error(400, f"{unknown[0]}: Extra inputs are not permitted")
         script = Script.of(body)
         if script.after:

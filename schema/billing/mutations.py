@@ -7,9 +7,9 @@ from strawberry.types import Info
 
 from app.billing import PlanSet
 from app.identity.rights import Operation
-from schema.context import context_of
+from schema.context import account_of
 from schema.credits.types import CreditBalance
-from schema.inputs import read_id, read_text
+from schema.inputs import read_text
 from schema.refusals import BalanceLimit, OfGiving, PlanInactive, RefusalsAsData
 
 _REASON = 1_000
@@ -66,10 +66,9 @@ class BillingMutations:
         info: Info[Any, Any],
         input: Annotated[SetOrganizationPlanInput, Input],  # noqa: A002  # the contract's word
     ) -> SetOrganizationPlanResult:
-        context = context_of(info)
-        context.require(Operation.UPDATE_ORGANIZATION)
-        organization_id = read_id(input.organization_id, "organizationId")
-        await context.authorize(Operation.UPDATE_ORGANIZATION, organization_id)
+        context, organization_id = await account_of(
+            info, Operation.UPDATE_ORGANIZATION, input.organization_id
+        )
         done = await context.services.plans.set_plan(
             organization_id,
             read_text(input.plan, "plan") or "",

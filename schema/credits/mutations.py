@@ -9,7 +9,7 @@ from strawberry.types import Info
 from app.core.refusals import invalid
 from app.credits import ExtendRequest, ReleaseRequest, ReserveRequest
 from app.identity.rights import Operation
-from schema.context import Context, context_of
+from schema.context import account_of
 from schema.credits.inputs import (
     AdjustCreditsInput,
     DeductCreditsInput,
@@ -58,16 +58,6 @@ from schema.scalars import Credits
 _VERSION_DIGITS = 18
 
 
-async def _account(
-    info: Info[Any, Any], operation: Operation, organization_id: strawberry.ID
-) -> tuple[Context, UUID]:
-    context = context_of(info)
-    context.require(operation)
-    account_id = read_id(organization_id, "organizationId")
-    await context.authorize(operation, account_id)
-    return context, account_id
-
-
 def _above_zero(amount: Credits) -> int:
     if amount <= 0:
         raise invalid("amount", "must be above 0")
@@ -89,7 +79,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[ReserveCreditsInput, Input],  # noqa: A002  # the contract's word
     ) -> ReserveCreditsResult:
-        context, account_id = await _account(info, Operation.RESERVE, input.organization_id)
+        context, account_id = await account_of(info, Operation.RESERVE, input.organization_id)
         request = ReserveRequest(
             idempotency_key=read_key(input.idempotency_key),
             amount=_above_zero(input.amount),
@@ -107,7 +97,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[ExtendReservationInput, Input],  # noqa: A002
     ) -> ExtendReservationResult:
-        context, account_id = await _account(info, Operation.EXTEND, input.organization_id)
+        context, account_id = await account_of(info, Operation.EXTEND, input.organization_id)
         request = ExtendRequest(
             reservation_id=read_id(input.reservation_id, "reservationId"),
             amount=None if input.amount is None else _above_zero(input.amount),
@@ -126,7 +116,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[SettleCreditsInput, Input],  # noqa: A002
     ) -> SettleCreditsResult:
-        context, account_id = await _account(info, Operation.SETTLE, input.organization_id)
+        context, account_id = await account_of(info, Operation.SETTLE, input.organization_id)
         if input.amount < 0:
             raise invalid("amount", "must be at least 0")
         request = read_usage(
@@ -146,7 +136,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[ReleaseCreditsInput, Input],  # noqa: A002
     ) -> ReleaseCreditsResult:
-        context, account_id = await _account(info, Operation.RELEASE, input.organization_id)
+        context, account_id = await account_of(info, Operation.RELEASE, input.organization_id)
         request = ReleaseRequest(
             reservation_id=read_id(input.reservation_id, "reservationId"),
             reason=read_reason(input.reason),
@@ -163,7 +153,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[DeductCreditsInput, Input],  # noqa: A002
     ) -> DeductCreditsResult:
-        context, account_id = await _account(info, Operation.DEDUCT, input.organization_id)
+        context, account_id = await account_of(info, Operation.DEDUCT, input.organization_id)
         row = await context.services.credits.deduct(
             account_id,
             _above_zero(input.amount),
@@ -187,7 +177,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[GrantCreditsInput, Input],  # noqa: A002
     ) -> GrantCreditsResult:
-        context, account_id = await _account(info, Operation.GRANT, input.organization_id)
+        context, account_id = await account_of(info, Operation.GRANT, input.organization_id)
         row = await context.services.credits.issue_grant(
             account_id,
             _above_zero(input.amount),
@@ -212,7 +202,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[AdjustCreditsInput, Input],  # noqa: A002
     ) -> AdjustCreditsResult:
-        context, account_id = await _account(info, Operation.ADJUST, input.organization_id)
+        context, account_id = await account_of(info, Operation.ADJUST, input.organization_id)
         row = await context.services.credits.adjust(
             account_id,
             input.amount,
@@ -233,7 +223,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[RefundCreditsInput, Input],  # noqa: A002
     ) -> RefundCreditsResult:
-        context, account_id = await _account(info, Operation.REFUND, input.organization_id)
+        context, account_id = await account_of(info, Operation.REFUND, input.organization_id)
         if (input.reservation_id is None) == (input.transaction_id is None):
             raise invalid("reservationId", "name the reservation or the transaction, one of them")
         row = await context.services.credits.refund(
@@ -260,7 +250,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[VoidGrantInput, Input],  # noqa: A002
     ) -> VoidGrantResult:
-        context, account_id = await _account(info, Operation.VOID, input.organization_id)
+        context, account_id = await account_of(info, Operation.VOID, input.organization_id)
         row = await context.services.credits.void_grant(
             account_id,
             read_id(input.grant_id, "grantId"),
@@ -281,7 +271,7 @@ class CreditMutations:
         info: Info[Any, Any],
         input: Annotated[ForgiveOverageInput, Input],  # noqa: A002
     ) -> ForgiveOverageResult:
-        context, account_id = await _account(info, Operation.FORGIVE, input.organization_id)
+        context, account_id = await account_of(info, Operation.FORGIVE, input.organization_id)
         row = await context.services.credits.forgive_overage(
             account_id,
             read_key(input.idempotency_key),

@@ -1,7 +1,6 @@
 """Queries of the credits domain."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import strawberry
 from strawberry.types import Info
@@ -9,7 +8,7 @@ from strawberry.types import Info
 from app.core.refusals import invalid
 from app.credits.reads import TransactionFilter
 from app.identity.rights import Operation
-from schema.context import Context, context_of
+from schema.context import account_of
 from schema.credits.enums import GrantSource, GrantState, ReservationStatus
 from schema.credits.inputs import CreditTransactionFilter
 from schema.credits.types import (
@@ -40,14 +39,6 @@ class CreditReservationConnection(Connection[CreditReservation]):
     """Reservations."""
 
 
-async def _readable(info: Info[Any, Any], organization_id: strawberry.ID) -> tuple[Context, UUID]:
-    context = context_of(info)
-    context.require(Operation.READ_CREDITS)
-    account_id = read_id(organization_id, "organizationId")
-    await context.authorize(Operation.READ_CREDITS, account_id)
-    return context, account_id
-
-
 @strawberry.type
 class CreditQueries:
     """What can be asked about credits."""
@@ -56,7 +47,7 @@ class CreditQueries:
     async def credit_balance(
         self, info: Info[Any, Any], organization_id: OrganizationId
     ) -> CreditBalance:
-        context, account_id = await _readable(info, organization_id)
+        context, account_id = await account_of(info, Operation.READ_CREDITS, organization_id)
         checked = await context.services.credits.check_balance(account_id)
         return CreditBalance.of(checked.balance)
 
@@ -69,7 +60,7 @@ class CreditQueries:
         organization_id: OrganizationId,
         amount: Annotated[Credits, strawberry.argument(description="How much; zero passes.")],
     ) -> CreditBalanceCheck:
-        context, account_id = await _readable(info, organization_id)
+        context, account_id = await account_of(info, Operation.READ_CREDITS, organization_id)
         if amount < 0:
             raise invalid("amount", "must be at least 0")
         checked = await context.services.credits.check_balance(account_id, amount)
@@ -86,7 +77,7 @@ class CreditQueries:
             CreditTransactionFilter | None, strawberry.argument(description="Which rows.")
         ] = None,
     ) -> CreditTransactionConnection:
-        context, account_id = await _readable(info, organization_id)
+        context, account_id = await account_of(info, Operation.READ_CREDITS, organization_id)
         narrowed = TransactionFilter() if filter is None else filter.read()
         cursor = read_cursor(after)
         reads = context.services.credit_reads
@@ -118,7 +109,7 @@ class CreditQueries:
             list[GrantSource] | None, strawberry.argument(description="Only those of a source.")
         ] = None,
     ) -> CreditGrantConnection:
-        context, account_id = await _readable(info, organization_id)
+        context, account_id = await account_of(info, Operation.READ_CREDITS, organization_id)
         cursor = read_cursor(after)
         reads = context.services.credit_reads
         rows = await reads.grants(
@@ -151,7 +142,7 @@ class CreditQueries:
             str | None, strawberry.argument(description="Only those for a feature.")
         ] = None,
     ) -> CreditReservationConnection:
-        context, account_id = await _readable(info, organization_id)
+        context, account_id = await account_of(info, Operation.READ_CREDITS, organization_id)
         cursor = read_cursor(after)
         feature = read_text(feature, "feature")
         reads = context.services.credit_reads

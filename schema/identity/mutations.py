@@ -12,7 +12,7 @@ from app.identity.keys import KeyKind, make_key
 from app.identity.rights import ORGANIZATION_SCOPES, SCOPES, Operation
 from app.identity.viewer import ViewerKind
 from db.driver import Connection as DatabaseConnection
-from schema.context import Context, context_of
+from schema.context import Context, account_of, context_of
 from schema.credits.types import CreditBalance
 from schema.identity.inputs import (
     CreateOrganizationInput,
@@ -199,10 +199,9 @@ class IdentityMutations:
         info: Info[Any, Any],
         input: Annotated[CreateOrganizationKeyInput, Input],  # noqa: A002
     ) -> CreateKeyResult:
-        context = context_of(info)
-        context.require(Operation.CREATE_ORGANIZATION_KEY)
-        organization_id = read_id(input.organization_id, "organizationId")
-        await context.authorize(Operation.CREATE_ORGANIZATION_KEY, organization_id)
+        context, organization_id = await account_of(
+            info, Operation.CREATE_ORGANIZATION_KEY, input.organization_id
+        )
         organization = await context.services.identity.organization(organization_id)
         return await _create_key(
             context,
@@ -245,10 +244,9 @@ class IdentityMutations:
         info: Info[Any, Any],
         input: Annotated[UpdateOrganizationSettingsInput, Input],  # noqa: A002
     ) -> UpdateOrganizationSettingsResult:
-        context = context_of(info)
-        context.require(Operation.UPDATE_ORGANIZATION)
-        organization_id = read_id(input.organization_id, "organizationId")
-        await context.authorize(Operation.UPDATE_ORGANIZATION, organization_id)
+        context, organization_id = await account_of(
+            info, Operation.UPDATE_ORGANIZATION, input.organization_id
+        )
         if input.unlimited and input.allowance is not None:
             raise invalid("allowance", "is a number or unlimited, not both")
         if input.allowance is not None and input.allowance < 0:

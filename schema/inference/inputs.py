@@ -60,7 +60,7 @@ class _FreeInput(_CallInput):
         default=1_000, description="The most that may be written, 1 to 8192."
     )
     temperature: float | None = optional("0 to 2; else as the provider has it.")
-    top_p: float | None = optional("Above 0, at most 1; else as the provider has it.")
+    top_p: float | None = optional("0 to 1; else as the provider has it.")
     presence_penalty: float | None = optional("-2 to 2.")
     frequency_penalty: float | None = optional("-2 to 2.")
     stop: list[str] | None = optional("At most 4 texts before which the answer ends.")

@@ -16,7 +16,7 @@ from app.inference import tasks
 from app.inference.asked import Asked
 from app.inference.inference import Check, Completion
 from app.inference.lane import ProviderFailed
-from schema.context import Context, context_of
+from schema.context import Context, account_of
 from schema.credits.inputs import RelatedEntityInput
 from schema.inference.inputs import (
     AssembleTestimonialInput,
@@ -44,7 +44,7 @@ from schema.inference.results import (
     SuggestQuestionsResult,
     SuggestQuestionsSuccess,
 )
-from schema.inputs import read_id, read_text
+from schema.inputs import read_text
 from schema.refusals import RefusalsAsData
 
 _LONGEST_TOKEN_SECONDS = 30 * 86_400
@@ -66,7 +66,7 @@ class InferenceMutations:
         info: Info[Any, Any],
         input: Annotated[CreateChatCompletionInput, Input],  # noqa: A002  # the contract's word
     ) -> CreateChatCompletionResult:
-        context = await _caller(info, input.organization_id)
+        context, _ = await account_of(info, Operation.CALL_MODELS, input.organization_id)
         done = await _complete(context, chat_asked(input, context, stream=False))
         return CreateChatCompletionSuccess.of(done)
 
@@ -79,7 +79,7 @@ class InferenceMutations:
         info: Info[Any, Any],
         input: Annotated[CreateCompletionInput, Input],  # noqa: A002
     ) -> CreateCompletionResult:
-        context = await _caller(info, input.organization_id)
+        context, _ = await account_of(info, Operation.CALL_MODELS, input.organization_id)
         done = await _complete(context, text_asked(input, context))
         return CreateCompletionSuccess.of(done)
 
@@ -93,7 +93,7 @@ class InferenceMutations:
         info: Info[Any, Any],
         input: Annotated[SuggestQuestionsInput, Input],  # noqa: A002
     ) -> SuggestQuestionsResult:
-        context = await _caller(info, input.organization_id)
+        context, _ = await account_of(info, Operation.CALL_MODELS, input.organization_id)
         task = tasks.suggest_questions(
             input.topic,
             audience=input.audience,
@@ -106,7 +106,7 @@ class InferenceMutations:
             return tasks.read_questions(answer, task, input.count)
 
         done = await _complete(context, task_asked(input, context, task), read)
-        return SuggestQuestionsSuccess(questions=read(done.told), call=ModelCall.of(done))
+        return SuggestQuestionsSuccess(questions=done.checked, call=ModelCall.of(done))
 
     @strawberry.mutation(
         description="Make a testimonial of what somebody answered. A public page asks with an"
@@ -118,7 +118,7 @@ class InferenceMutations:
         info: Info[Any, Any],
         input: Annotated[AssembleTestimonialInput, Input],  # noqa: A002
     ) -> AssembleTestimonialResult:
-        context = await _caller(info, input.organization_id)
+        context, _ = await account_of(info, Operation.CALL_MODELS, input.organization_id)
         task = tasks.assemble_testimonial(
             [(each.question, each.answer) for each in input.answers],
             subject=input.subject,
@@ -135,7 +135,7 @@ class InferenceMutations:
             asked = _as_customer(context, asked, input.customer_token)
         done = await _complete(context, asked, read)
         return AssembleTestimonialSuccess(
-            testimonial=read(done.told),
+            testimonial=done.checked,
             generations_remaining=await _remaining(context, asked),
             call=ModelCall.of(done),
         )
@@ -148,14 +148,14 @@ class InferenceMutations:
         info: Info[Any, Any],
         input: Annotated[PolishTestimonialInput, Input],  # noqa: A002
     ) -> PolishTestimonialResult:
-        context = await _caller(info, input.organization_id)
+        context, _ = await account_of(info, Operation.CALL_MODELS, input.organization_id)
         task = tasks.polish_testimonial(input.text, tone=input.tone, language=input.language)
 
         def read(answer: Mapping[str, Any]) -> str:
             return tasks.read_testimonial(answer, task)
 
         done = await _complete(context, task_asked(input, context, task), read)
-        return PolishTestimonialSuccess(testimonial=read(done.told), call=ModelCall.of(done))
+        return PolishTestimonialSuccess(testimonial=done.checked, call=ModelCall.of(done))
 
     @strawberry.mutation(
         description="Make a token by which a public page says who an end customer is.",
@@ -166,10 +166,9 @@ class InferenceMutations:
         info: Info[Any, Any],
         input: Annotated[CreateCustomerTokenInput, Input],  # noqa: A002
     ) -> CreateCustomerTokenResult:
-        context = context_of(info)
-        context.require(Operation.IDENTIFY_CUSTOMER)
-        organization_id = read_id(input.organization_id, "organizationId")
-        await context.authorize(Operation.IDENTIFY_CUSTOMER, organization_id)
+        context, organization_id = await account_of(
+            info, Operation.IDENTIFY_CUSTOMER, input.organization_id
+        )
         if not 1 <= input.valid_seconds <= _LONGEST_TOKEN_SECONDS:
             raise invalid("validSeconds", f"must be from 1 to {_LONGEST_TOKEN_SECONDS}")
         if not (ref := read_text(input.end_customer_ref, "endCustomerRef")):
@@ -186,14 +185,6 @@ class InferenceMutations:
         return CreateCustomerTokenSuccess(
             token=context.services.customers.make(customer), expires_at=customer.expires_at
         )
-
-
-async def _caller(info: Info[Any, Any], organization_id: strawberry.ID) -> Context:
-    context = context_of(info)
-    context.require(Operation.CALL_MODELS)
-    account_id = read_id(organization_id, "organizationId")
-    await context.authorize(Operation.CALL_MODELS, account_id)
-    return context
 
 
 async def _complete(context: Context, asked: Asked, check: Check | None = None) -> Completion:

@@ -1,14 +1,13 @@
 """Queries of the inference domain."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import strawberry
 from strawberry.types import Info
 
 from app.identity.rights import Operation
 from app.identity.viewer import ViewerKind
-from schema.context import Context, context_of
+from schema.context import account_of
 from schema.credits.types import OrganizationId
 from schema.inference.charges import Charge
 from schema.inference.types import FeatureAccess, FeatureLimits
@@ -21,14 +20,6 @@ EndCustomer = Annotated[
 RelatedId = Annotated[
     str | None, strawberry.argument(description="What it is about, such as a form of yours.")
 ]
-
-
-async def _seen(info: Info[Any, Any], organization_id: strawberry.ID) -> tuple[Context, UUID]:
-    context = context_of(info)
-    context.require(Operation.CHECK_ACCESS)
-    account_id = read_id(organization_id, "organizationId")
-    await context.authorize(Operation.CHECK_ACCESS, account_id)
-    return context, account_id
 
 
 @strawberry.type
@@ -53,7 +44,7 @@ class InferenceQueries:
         end_customer: EndCustomer = None,
         related_id: RelatedId = None,
     ) -> FeatureAccess:
-        context, account_id = await _seen(info, organization_id)
+        context, account_id = await account_of(info, Operation.CHECK_ACCESS, organization_id)
         inference, asked = context.services.inference, read_text(feature, "feature") or ""
 
         async def look() -> Any:
@@ -83,7 +74,7 @@ class InferenceQueries:
         end_customer: EndCustomer = None,
         related_id: RelatedId = None,
     ) -> list[FeatureLimits]:
-        context, account_id = await _seen(info, organization_id)
+        context, account_id = await account_of(info, Operation.CHECK_ACCESS, organization_id)
         rows = await context.services.inference.calls.read_limits(
             account_id,
             end_customer_ref=read_text(end_customer, "endCustomer"),
@@ -103,10 +94,7 @@ class InferenceQueries:
             strawberry.ID, strawberry.argument(description="The call's id.")
         ],
     ) -> Charge:
-        context = context_of(info)
-        context.require(Operation.READ_CREDITS)
-        account_id = read_id(organization_id, "organizationId")
-        await context.authorize(Operation.READ_CREDITS, account_id)
+        context, account_id = await account_of(info, Operation.READ_CREDITS, organization_id)
         row = await context.services.inference.calls.read_charge(account_id, read_id(id, "id"))
         shows_cost = context.viewer.kind is not ViewerKind.ORGANIZATION_KEY
         return Charge.of(account_id, row, shows_cost=shows_cost)
