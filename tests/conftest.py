@@ -1,10 +1,13 @@
 """Real servers, a migrated template, and one cloned database for each test that asks."""
 
+import logging
 import os
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -33,6 +36,8 @@ structlog.configure(
     ]
 )
 
+configure_structlog = structlog.configure
+
 APP_LOGIN = "exchequer_test"
 APP_PASSWORD = "only-for-tests"  # noqa: S105  # a throw-away server on loopback
 TEMPLATE = "exchequer_template"
@@ -47,6 +52,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             for name, told in report.user_properties:
                 if name == "figures":
                     terminalreporter.write_line(told)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no test leave this process another way of logging than it found.
+
+    Loggers keep what they were first used with: later tests would see none of their lines.
+    """
+    configured: list[str] = []
+
+    def configure(**options: Any) -> None:
+        configured.append("".join(traceback.format_stack(limit=8)))
+        configure_structlog(**{**options, "cache_logger_on_first_use": False})
+
+    root = logging.getLogger()
+    before, handlers, level = structlog.get_config(), [*root.handlers], root.level
+    monkeypatch.setattr(structlog, "configure", configure)
+    yield
+    if configured:
+        configure_structlog(**before)
+        root.handlers, root.level = handlers, level
+        pytest.fail(f"configured the logging of all tests:\n{configured[0]}")
 
 
 @dataclass(frozen=True)
