@@ -10,7 +10,7 @@ from app.core.database import Database
 from app.core.refusals import Refusal
 from app.core.telemetry import CREDIT_OPERATIONS
 from app.credits import Balance
-from app.credits.batches import Batches
+from app.credits.batches import SHARED_LANES, Batches
 from app.credits.calls import Answered, Listener
 from app.credits.rows import Reserved
 from app.inference.rows import (
@@ -32,23 +32,47 @@ from app.inference.rows import (
 
 _Q = TypeVar("_Q")
 _A = TypeVar("_A", OpenedCall, Extended, Settled, Released)
+_Many = TypeVar("_Many", OpenedCall, Settled)
 
 
 class ModelCalls:
     """Calls of models as Postgres decides them: open, extend, close, give back.
 
-    Requests of one account ride together while a call is on its way: see `Batches`.
+    Requests ride together while a call is on its way, those of one account and those of several:
+    see `Batches`.
     """
 
-    def __init__(self, database: Database, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        listener: Listener | None = None,
+        *,
+        shared_lanes: int = SHARED_LANES,
+    ) -> None:
         self._database = database
         self._listener = listener
-        # Each may wait for its account's lock: a fifth of the pool is left for what does not.
+        # Two operations have shared lanes, which wait for no lock. A small pool has none.
+        shared_lanes = min(shared_lanes, database.limit // 7)
+        # Each of the others may wait for its account's lock: two fifths of the pool are left for
+        # what does not.
         calls = asyncio.Semaphore(max(1, database.limit * 3 // 5))
-        self._opening = Batches(_with_balance(self.open_set), calls=calls)
-        self._extending = Batches(_with_balance(self.extend_set), calls=calls)
-        self._closing = Batches(_with_balance(self.close_set), calls=calls)
-        self._giving_back = Batches(_with_balance(self.give_back_set), calls=calls)
+        self._opening = Batches(
+            _each_with_balance(self.open_set),
+            self.open_many,
+            calls=calls,
+            shared_lanes=shared_lanes,
+            is_held=_is_held,
+            is_short=_is_short,
+        )
+        self._extending = Batches(_each_with_balance(self.extend_set), calls=calls)
+        self._closing = Batches(
+            _each_with_balance(self.close_set),
+            self.close_many,
+            calls=calls,
+            shared_lanes=shared_lanes,
+            is_held=_is_held,
+        )
+        self._giving_back = Batches(_each_with_balance(self.give_back_set), calls=calls)
 
     # Sets for one account, decided in turn, one answer each.
 
@@ -87,6 +111,27 @@ class ModelCalls:
         )
         self._told("give_back", rows, _as_it_is)
         return rows
+
+    # The same for many accounts: request i is of account i. None is the answer for accounts of
+    # which something needs a second look, and BUSY that for those somebody holds.
+
+    async def open_many(
+        self, account_ids: Sequence[UUID], requests: Sequence[OpenRequest]
+    ) -> list[OpenedCall | None]:
+        """Check and reserve on accounts where all of it is plain."""
+        rows = await self._database.call(
+            OpenedCall, "inference.open_many", p_account_ids=account_ids, p_requests=requests
+        )
+        return self._told_many("open", account_ids, rows, _reserved)
+
+    async def close_many(
+        self, account_ids: Sequence[UUID], requests: Sequence[CloseRequest]
+    ) -> list[Settled | None]:
+        """Charge what was used on accounts where all of it is plain."""
+        rows = await self._database.call(
+            Settled, "inference.close_many", p_account_ids=account_ids, p_requests=requests
+        )
+        return self._told_many("close", account_ids, rows, _as_it_is)
 
     # Single requests.
 
@@ -198,6 +243,27 @@ class ModelCalls:
             changed = [shown(row) for row in rows if row.outcome == "OK" and not row.replayed]
             self._tell(rows[0].version_before, balance, changed)
 
+    def _told_many(
+        self,
+        operation: str,
+        account_ids: Sequence[UUID],
+        rows: Sequence[_Many],
+        shown: Callable[[_Many], Answered],
+    ) -> list[_Many | None]:
+        """Do so for each account that was decided; return the answers by their places."""
+        answers: list[_Many | None] = [None] * len(account_ids)
+        decided: dict[UUID, list[_Many]] = {}
+        for row in rows:
+            if _is_held(row):
+                answers[row.ordinal - 1] = row
+            else:
+                decided.setdefault(account_ids[row.ordinal - 1], []).append(row)
+        for of_account in decided.values():
+            self._told(operation, of_account, shown)
+            for row in _with_balance(of_account):
+                answers[row.ordinal - 1] = row
+        return answers
+
     def _tell(
         self, version_before: int, balance: Balance, reservations: Sequence[Answered]
     ) -> None:
@@ -205,15 +271,29 @@ class ModelCalls:
             self._listener.moved(version_before, balance, reservations)
 
 
-def _with_balance(
+def _each_with_balance(
     send: Callable[[UUID, Sequence[_Q]], Awaitable[list[_A]]],
 ) -> Callable[[UUID, Sequence[_Q]], Awaitable[list[_A]]]:
     async def sent(account_id: UUID, requests: Sequence[_Q]) -> list[_A]:
-        rows = await send(account_id, requests)
-        balance = rows[-1].balance
-        return [replace(row, balance=balance) for row in rows]
+        return _with_balance(await send(account_id, requests))
 
     return sent
+
+
+def _with_balance(rows: Sequence[_A]) -> list[_A]:
+    """Give every answer of an account the balance, which the last of them carries."""
+    if len(rows) == 1:
+        return list(rows)
+    balance = rows[-1].balance
+    return [replace(row, balance=balance) for row in rows]
+
+
+def _is_held(row: OpenedCall | Settled) -> bool:
+    return row.outcome == "BUSY"
+
+
+def _is_short(row: OpenedCall) -> bool:
+    return row.outcome == "INSUFFICIENT_CREDITS"
 
 
 def _granted(row: _A) -> _A:

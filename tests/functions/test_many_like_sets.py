@@ -6,9 +6,7 @@ ids are compared by the order in which they are met. Again:
 `make test T=tests/functions/test_many_like_sets.py P='-k "[3]"'`.
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -20,7 +18,8 @@ from app.credits import Credits, ReleaseRequest, ReserveRequest, SettleRequest
 from app.credits.rows import Actor
 from db.driver import Connection
 from tests.functions.books import NOW
-from tests.support.accounts import CREDIT, MONEY_TABLES, Accounts
+from tests.functions.likeness import answers_of, books
+from tests.support.accounts import CREDIT, Accounts
 from tests.support.clock import Clock
 
 PAIRS = 4
@@ -29,55 +28,6 @@ SEEDS = 8
 # Of all cases so many at least were plain: else little would have been compared.
 PLAIN = ROUNDS * PAIRS // 5
 OPERATIONS = ("reserve", "settle", "release")
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
-# The order in which rows are met, the same for both: no id takes part in it.
-_ORDER = {
-    "credits.accounts": "version",
-    "credits.grants": "created_at, idempotency_key, operation, amount, category",
-    "credits.reservations": "idempotency_key",
-    "credits.reservation_extensions": "version",
-    "credits.transactions": "version",
-    "credits.account_changes": "version",
-    "credits.grant_voids": "version",
-    "usage.records": "version",
-    "events.outbox": "version, type",
-}
-
-
-class Names:
-    """Calls ids by the order in which they are met."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-
-    def of(self, value: object) -> str:
-        return _ID.sub(lambda m: self._names.setdefault(m[0], f"id{len(self._names)}"), str(value))
-
-
-async def books(admin: Connection, account: UUID) -> list[str]:
-    """Return every row about an account, its ids called by order."""
-    assert _ORDER.keys() == set(MONEY_TABLES)
-    names = Names()
-    names.of(account)
-    told = []
-    for table, order in _ORDER.items():
-        rows = await admin.fetch(
-            f"select to_jsonb(t) as row from {table} as t where account_id = $1 order by {order}",  # noqa: S608
-            account,
-        )
-        told += [f"{table} {names.of(sorted(row['row'].items()))}" for row in rows]
-    return told
-
-
-def _answers(rows: Sequence[Any], account: UUID) -> list[str]:
-    names = Names()
-    names.of(account)
-    told = []
-    for row in rows:
-        answer = asdict(row)
-        del answer["ordinal"]
-        told.append(names.of(answer))
-    return told
 
 
 class Life:
@@ -212,7 +162,7 @@ async def _round(life: Life, pairs: list[list[UUID]], admin: Connection) -> int:
             # Each answer of a call on many accounts carries the balance after all of it.
             second = [replace(row, balance=second[-1].balance) for row in second]
             plain += 1
-        assert _answers(first, one) == _answers(second, other)
+        assert answers_of(first, one) == answers_of(second, other)
         if operation == "reserve":
             granted = zip(own, second, strict=True)
             life.held[pair] += [each.told[0] for each, row in granted if row.outcome == "OK"]

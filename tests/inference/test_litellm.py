@@ -253,3 +253,28 @@ async def test_the_official_client_notices_nothing(door: Door) -> None:
             )
     finally:
         await client.close()
+
+
+async def test_it_notes_nothing(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens to litellm is told nothing of what is asked and answered."""
+    import litellm  # it takes seconds
+    from litellm.integrations.custom_logger import CustomLogger
+
+    told: list[str] = []
+
+    class Listener(CustomLogger):
+        def __getattribute__(self, name: str) -> Any:
+            if name.startswith(("log_", "async_log_")):
+                told.append(name)
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(litellm, "callbacks", [Listener()])
+    await door.ask("hello tokens=7")
+    await door.stream("hello tokens=7")
+    await alone(door)
+    await door.ask("hello status=400")
+    assert told == []
+    # It would be told, were it not for the log that each call brings.
+    monkeypatch.setattr("app.inference.litellm._log_of", lambda *_: None)
+    await door.ask("hello tokens=7")
+    await until(lambda: "async_log_success_event" in told)

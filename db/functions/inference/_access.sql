@@ -1,44 +1,42 @@
--- inference._access: which model answers an organization's call, or why none does.
+-- inference._access: which model answers a call under a plan, or why none does.
 --
 -- Everything but limits and credits, in the order in which it is told: the feature is known,
 -- active, in a plan that is active, enabled there, open at that quality, open to that model.
 -- What is not named is chosen: the lowest level that has the model, the first model of a level.
 create or replace function inference._access(
-    p_organization_id uuid, p_feature text, p_quality text, p_model text
+    p_plan catalog.held_plan, p_feature text, p_quality text, p_model text
 )
 returns inference.access
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_access inference.access;
-    v_plan catalog.held_plan;
     v_feature catalog.features;
     v_opened catalog.plan_features;
     v_at record;
 begin
-    v_plan := catalog._plan_of(p_organization_id);
-    v_access.project_id := v_plan.project_id;
-    v_access.plan_key := v_plan.plan_key;
-    v_access.plan_version := v_plan.version;
+    v_access.project_id := p_plan.project_id;
+    v_access.plan_key := p_plan.plan_key;
+    v_access.plan_version := p_plan.version;
     v_access.feature := p_feature;
 
     select f.* into v_feature
     from catalog.features as f
-    where f.project_id = v_plan.project_id and f.key = p_feature and f.kind = 'ai';
+    where f.project_id = p_plan.project_id and f.key = p_feature and f.kind = 'ai';
     if not found then
         v_access.reason := 'feature_not_found';
         return v_access;
     elsif not v_feature.is_active then
         v_access.reason := 'feature_disabled';
         return v_access;
-    elsif v_plan.plan_key is null or not v_plan.is_active then
+    elsif p_plan.plan_key is null or not p_plan.is_active then
         v_access.reason := 'plan_not_active';
         return v_access;
     end if;
     v_access.base_estimate := v_feature.base_estimate;
 
     v_opened := catalog._plan_feature(
-        v_plan.project_id, v_plan.plan_key, v_plan.version, p_feature);
+        p_plan.project_id, p_plan.plan_key, p_plan.version, p_feature);
     if v_opened.feature_key is null then
         v_access.reason := 'not_in_plan';
         return v_access;

@@ -2,8 +2,8 @@
 --
 -- Calls that are under way count as well as those that were charged; what was given back does
 -- not. A window slides: a limit is reached while as many calls began within it, and opens again
--- when the oldest of these leaves it. How many began within it is known by their places; only
--- where that comes to the limit are they read, as many as that is and what was given back.
+-- when the oldest of these leaves it. Only where as many as the limit may have begun are they
+-- read, as many as that is and what was given back.
 create or replace function inference._limit_reached(
     p_account_id uuid, p_access inference.access, p_end_customer_ref text, p_related_id text,
     p_now timestamptz
@@ -18,30 +18,11 @@ declare
 begin
     for v_limit in
         select l.*
-        from inference._limits(p_access) as l
-        where l.most is not null and (l.name <> 'per_customer_day' or p_end_customer_ref is not null)
+        from inference._begun(p_account_id, p_access, p_now) as l
+        where coalesce(l.begun >= l.most, p_end_customer_ref is not null)
     loop
         v_began := null;
         if v_limit.most > 0 then
-            continue when v_limit.name <> 'per_customer_day' and v_limit.most > case
-                when v_limit.name = 'requests_per_minute' then inference._last_place(p_account_id)
-                    - (
-                        select c.account_place
-                        from inference.calls as c
-                        where c.account_id = p_account_id and c.opened_at > p_now - v_limit.span
-                        order by c.opened_at, c.account_place
-                        limit 1
-                    )
-                else inference._last_feature_place(p_account_id, p_access.feature)
-                    - (
-                        select c.feature_place
-                        from inference.calls as c
-                        where c.account_id = p_account_id and c.feature = p_access.feature
-                            and c.opened_at > p_now - v_limit.span
-                        order by c.opened_at, c.feature_place
-                        limit 1
-                    )
-            end + 1;
             if v_limit.name = 'requests_per_minute' then
                 select c.opened_at into v_began
                 from inference.calls as c
@@ -79,6 +60,48 @@ begin
             'resetsAt', v_began + v_limit.span);
     end loop;
     return null;
+end
+$$;
+
+-- inference._begun: the limits there are, and how many calls began within each at most.
+--
+-- By their places, whatever their number: what was given back counts as well. Of one customer's
+-- calls it is not known: null.
+create or replace function inference._begun(
+    p_account_id uuid, p_access inference.access, p_now timestamptz
+)
+returns table (name text, most int, span interval, begun bigint)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_last bigint := inference._last_place(p_account_id);
+    v_last_of_feature bigint := inference._last_feature_place(p_account_id, p_access.feature);
+begin
+    return query
+        select
+            l.*,
+            case l.name
+                when 'per_customer_day' then null
+                when 'requests_per_minute' then coalesce(v_last + 1 - (
+                    select c.account_place
+                    from inference.calls as c
+                    where c.account_id = p_account_id and c.opened_at > p_now - l.span
+                    order by c.opened_at, c.account_place
+                    limit 1
+                ), 0)
+                else coalesce(v_last_of_feature + 1 - (
+                    select c.feature_place
+                    from inference.calls as c
+                    where c.account_id = p_account_id and c.feature = p_access.feature
+                        and c.opened_at > p_now - l.span
+                    order by c.opened_at, c.feature_place
+                    limit 1
+                ), 0)
+            end
+        from inference._limits(p_access) as l
+        where l.most is not null;
 end
 $$;
 

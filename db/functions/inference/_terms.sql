@@ -16,7 +16,8 @@ declare
     v_access inference.access;
     v_reached jsonb;
 begin
-    v_access := inference._access(p_account_id, p_feature, p_quality, p_model);
+    v_access := inference._access(
+        catalog._plan_of(p_account_id), p_feature, p_quality, p_model);
     v_terms.project_id := v_access.project_id;
     v_terms.plan_key := v_access.plan_key;
     v_terms.plan_version := v_access.plan_version;

@@ -28,7 +28,8 @@ declare
     v_reached jsonb;
     v_now timestamptz := core.clock();
 begin
-    v_access := inference._access(p_organization_id, p_feature, p_quality, p_model);
+    v_access := inference._access(
+        catalog._plan_of(p_organization_id), p_feature, p_quality, p_model);
     plan_key := v_access.plan_key;
     plan_version := v_access.plan_version;
     quality := v_access.quality;

@@ -26,7 +26,7 @@ begin
         where f.project_id = v_plan.project_id and f.kind = 'ai'
         order by f.key
     loop
-        v_access := inference._access(p_organization_id, v_feature.key, null, null);
+        v_access := inference._access(v_plan, v_feature.key, null, null);
         continue when (v_access.opened).feature_key is null;
         return query select
             v_feature.key, v_feature.name, v_access.reason,
