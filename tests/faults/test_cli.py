@@ -265,6 +265,8 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
+    # Some are found only once logging is set up, which is that of all tests here.
+    monkeypatch.setattr(cli, "configure_logging", lambda *_, **__: None)
     done = CliRunner().invoke(cli.main, ["serve"])
     assert done.exit_code == 1
     [line] = done.output.splitlines()

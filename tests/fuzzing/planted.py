@@ -1,7 +1,7 @@
 """The server with a fault planted in it, by which it is seen that the fuzzer finds one.
 
 `python -m tests.fuzzing.planted serve`, with the fault in PLANTED: one request in 25, by the
-index in its id, is answered wrongly, raises, leaves memory behind, or takes long.
+index in its id, is answered wrongly, raises or leaves memory behind, or one in 100 takes long.
 """
 
 import asyncio
@@ -22,7 +22,9 @@ from tests.fuzzing.control import slowness
 _FEW = 25
 _MEBIBYTES = 8
 # Far above the limit: client and server are not always equally slow.
-_SLOW_SECONDS = 0.200
+_SLOW_SECONDS = 0.800
+# Fewer of them: each is looked at again and again.
+_FEW_SLOW = 100
 _INDEX = re.compile(rb"fuzz-(\d+)-\d+")
 
 
@@ -38,7 +40,8 @@ class Planted:
         """Serve one request or socket."""
         request_id = dict(scope.get("headers", ())).get(b"x-request-id", b"")
         index = _INDEX.fullmatch(request_id)
-        if scope["type"] != "http" or index is None or int(index[1]) % _FEW:
+        few = _FEW_SLOW if self._fault == "a slow refusal" else _FEW
+        if scope["type"] != "http" or index is None or int(index[1]) % few:
             await self._app(scope, receive, send)
         elif self._fault == "a leak":
             # Not zeros, of which the kernel would keep only one page.

@@ -76,6 +76,14 @@ def test_what_was_never_measured_is_missed_too(shelf: Shelf) -> None:
     assert report.unexplained()[-1] == "no: there is none"
 
 
+def _runs_nothing(monkeypatch: pytest.MonkeyPatch, shelf: Shelf, name: str) -> None:
+    """Let a benchmark's command judge what was measured before, in this process."""
+    bench = BENCHES[name]
+    monkeypatch.setattr(bench, "run", partial(measured, shelf, name))
+    monkeypatch.setattr(bench, "require_disk", lambda _: None, raising=False)
+    monkeypatch.setattr(bench, "configure_logging", lambda *_, **__: None)
+
+
 @pytest.mark.parametrize("name", [*BENCHES])
 @pytest.mark.parametrize("is_quick", [False, True])
 def test_a_command_ends_with_one_unless_its_figures_say_nothing(
@@ -84,8 +92,7 @@ def test_a_command_ends_with_one_unless_its_figures_say_nothing(
     bench, missed = BENCHES[name], MISSED[name][0]
     shelf.shows(name)
     path = shelf.folder / f"{name}.json"
-    monkeypatch.setattr(bench, "run", partial(measured, shelf, name))
-    monkeypatch.setattr(bench, "require_disk", lambda _: None, raising=False)
+    _runs_nothing(monkeypatch, shelf, name)
     arguments = ["bench", "--output", str(path), *(["--quick"] if is_quick else [])]
     monkeypatch.setattr(sys, "argv", arguments)
     if is_quick:
@@ -107,8 +114,7 @@ def test_a_part_of_a_benchmark_is_judged_and_not_kept(
 ) -> None:
     bench = BENCHES[name]
     path = shelf.folder / f"{name}.json"
-    monkeypatch.setattr(bench, "run", partial(measured, shelf, name))
-    monkeypatch.setattr(bench, "require_disk", lambda _: None, raising=False)
+    _runs_nothing(monkeypatch, shelf, name)
     monkeypatch.setattr(sys, "argv", ["bench", "--output", str(path), option, "1"])
     with pytest.raises(SystemExit, match=r"^not reached: alone$"):
         bench.main()
