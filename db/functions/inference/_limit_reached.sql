@@ -75,23 +75,26 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off
 as $$
 #variable_conflict use_column
-declare
-    v_last bigint := inference._last_place(p_account_id);
-    v_last_of_feature bigint := inference._last_feature_place(p_account_id, p_access.feature);
 begin
     return query
+        -- Read once, and only where there is a limit.
+        with last as materialized (
+            select
+                inference._last_place(p_account_id) as place,
+                inference._last_feature_place(p_account_id, p_access.feature) as feature_place
+        )
         select
             l.*,
             case l.name
                 when 'per_customer_day' then null
-                when 'requests_per_minute' then coalesce(v_last + 1 - (
+                when 'requests_per_minute' then coalesce((select t.place from last as t) + 1 - (
                     select c.account_place
                     from inference.calls as c
                     where c.account_id = p_account_id and c.opened_at > p_now - l.span
                     order by c.opened_at, c.account_place
                     limit 1
                 ), 0)
-                else coalesce(v_last_of_feature + 1 - (
+                else coalesce((select t.feature_place from last as t) + 1 - (
                     select c.feature_place
                     from inference.calls as c
                     where c.account_id = p_account_id and c.feature = p_access.feature
