@@ -258,6 +258,28 @@ async def test_what_only_a_second_look_can_decide_is_left_alone(calling: Calling
     ] == ["OK"]
 
 
+async def test_each_is_answered_for_what_it_asked(calling: Calling) -> None:
+    accounts = [await calling.accounts.open(100_000, project_id=calling.project) for _ in "abcd"]
+    asked = [("small", 1, 10), ("other", 2, 20), (None, 3, 30), ("other", 4, 10)]
+    opened = await calling.calls.open_many(
+        accounts,
+        [
+            calling.request(
+                f"k{number}", model=model, prompt_tokens=100 * number, output_tokens=limit
+            )
+            for model, number, limit in asked
+        ],
+    )
+    told = [(row.model, row.output_limit, row.amount) for row in opened if row is not None]
+    assert told == [
+        ("small", 10, 140 * CREDIT),
+        # 2 credits for 1,000 tokens, up to the next quarter.
+        ("other", 20, CREDIT // 2),
+        ("small", 30, 420 * CREDIT),
+        ("other", 10, CREDIT),
+    ]
+
+
 async def test_the_last_of_an_account_carries_the_balance_in_each_answer(calling: Calling) -> None:
     other = await calling.accounts.open(100_000, project_id=calling.project)
     accounts = [calling.account, other, calling.account]

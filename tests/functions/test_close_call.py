@@ -66,6 +66,30 @@ async def test_a_rate_for_tokens_is_charged_for_all_of_them(calling: Calling) ->
     assert closed.settled_amount == 0
 
 
+async def test_a_part_of_a_nanodollar_is_not_free(calling: Calling) -> None:
+    cheap = DEAR._replace(
+        input_nanodollars=1, cached_input_nanodollars=1, output_nanodollars=1, source="a gift"
+    )
+    await calling.catalog.upsert_model(calling.project, MODEL, cheap)
+    opened = await calling.open(model="small")
+    closed = await calling.calls.close(calling.account, used(opened.reservation_id, 1, 0))
+    assert closed.settled_amount == 250_000
+    assert await calling.admin.fetchval("select cost_nanodollars from usage.records") == 1
+
+
+async def test_what_was_said_first_of_a_call_stands(calling: Calling) -> None:
+    """Another usage that comes to the same charge is an answer said again, not a better one."""
+    opened = await calling.open(model="other")
+    for tokens in (100, 1):
+        closed = await calling.calls.close(
+            calling.account, used(opened.reservation_id, tokens, 0, latency_ms=tokens)
+        )
+        assert (closed.outcome, closed.settled_amount) == ("OK", 250_000)
+    assert closed.replayed
+    kept = await calling.state(opened.reservation_id)
+    assert (kept["input_tokens"], kept["latency_ms"]) == (100, 100)
+
+
 async def test_the_price_is_that_of_when_it_was_asked(calling: Calling) -> None:
     opened = await calling.open()
     dearer = DEAR._replace(output_nanodollars=40_000_000_000_000, source="a rise")

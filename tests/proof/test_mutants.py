@@ -36,6 +36,16 @@ MOVE_NOTHING = {
     "set_policy",
     "settled_amounts",
 }
+# Of calls of models: what only reads. Terms are told by the functions that use them.
+READ_CALLS = {
+    "_access",
+    "_checks",
+    "_terms",
+    "_told_levels",
+    "check_access",
+    "read_charge",
+    "read_limits",
+}
 
 
 @pytest.mark.parametrize("mutant", TABLE, ids=str)
@@ -50,11 +60,16 @@ def test_a_text_that_stands_twice_or_never_is_no_mutant() -> None:
             Mutant("credits/settle.sql", "vague", old, "x", "Nothing.").mutated()
 
 
-def test_every_function_that_moves_credits_has_mutants() -> None:
+def test_every_function_that_moves_credits_or_decides_of_calls_has_mutants() -> None:
     files = {
         str(path.relative_to(FUNCTIONS))
         for path in (FUNCTIONS / "credits").glob("*.sql")
         if path.stem not in MOVE_NOTHING and not path.stem.startswith("_audit_")
+    }
+    files |= {
+        str(path.relative_to(FUNCTIONS))
+        for path in (FUNCTIONS / "inference").glob("*.sql")
+        if path.stem not in READ_CALLS
     }
     files |= {"usage/record.sql", "events/emit.sql"}
     assert {mutant.file for mutant in TABLE} == files

@@ -47,6 +47,17 @@ _KNOWN_BY = {
     "_lock": "periods catch_up reserve conservation",
     "record": "settle_usage deduct",
     "emit": "thresholds issue_grant",
+    "open": "open_call call_limits calls_many",
+    "open_many": "calls_many",
+    "close": "close_call calls_many",
+    "close_many": "calls_many",
+    "_limit_reached": "call_limits calls_many",
+    "inference/extend": "close_call",
+    "give_back": "close_call",
+    "fall_back": "close_call",
+    "note_answer": "close_call",
+    "find_due": "close_call",
+    "_cost": "close_call open_call read_charge",
 }
 # Races that only an order of two callers can lose.
 _RACED = {
@@ -88,8 +99,9 @@ class Mutant:
     def tests(self) -> list[str]:
         """Return the files of tests that know the function best, dearest last."""
         stem = Path(self.file).stem
+        knowing = _KNOWN_BY.get(self.file.removesuffix(".sql"), _KNOWN_BY.get(stem, ""))
         named = [TESTS / f"races/test_{race}.py" for race in _RACED.get(stem, "").split()] + [
-            TESTS / f"functions/test_{test}.py" for test in _KNOWN_BY.get(stem, "").split()
+            TESTS / f"functions/test_{test}.py" for test in knowing.split()
         ]
         if not named:
             named = sorted((TESTS / "functions").glob(f"test_{stem}*.py"))
