@@ -255,6 +255,7 @@ def machine() -> dict[str, Any]:
         "commit": commit(),
         "is_clean": is_clean(),
         "texts": texts.digests(),
+        "call_texts": texts.digests(patterns=texts.CALLS),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": model,

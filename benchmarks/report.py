@@ -38,6 +38,8 @@ PROOFS = (
     "mutants",
     "tampering",
 )
+# Results that are of calls of models: whatever decides of those may change them.
+OF_CALLS = frozenset({"models", "calls"})
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 _START = "<!-- results:"
 # A row is to be read, not searched.
@@ -190,7 +192,8 @@ def block(name: str) -> str:
     machine = raw["machine"]
     ran = f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}"
     raw_results = f"[raw results](results/{name}.json)"
-    told = f"On {ran}, {_beside(machine)}. Measured {_when(machine)}; {raw_results}."
+    when = _when(name, machine)
+    told = f"On {ran}, {_beside(machine)}. Measured {when}; {raw_results}."
     why = [f"Not reached: {each}. {why}" for each, why in reasons().get(name, {}).items()]
     return "\n\n".join([TABLES[name](raw), *why, told])
 
@@ -203,7 +206,7 @@ def _rows(proof: str) -> list[str]:
     if raw is None:
         return [f"| {command} | not yet run | | | |"]
     ran = f"{raw['seed']}, {raw['seconds']:,.0f}"
-    first = (command, ran, _when(raw["machine"]))
+    first = (command, ran, _when(proof, raw["machine"]))
     rows = []
     for number, zero in enumerate(raw["zeros"]):
         shown, ran, when = first if number == 0 else ("", "", "")
@@ -225,14 +228,17 @@ def of_mutants(path: Path = record.RECORD) -> tuple[str, ...]:
     return "survivors", found, f"slowest kill {slowest:.1f} s", _of(sorted(moved))
 
 
-def _when(machine: Mapping[str, Any]) -> str:
+def _when(name: str, machine: Mapping[str, Any]) -> str:
     """Return when and of what a result was measured, as far as it was noted."""
     commit = f"at {machine['commit'][:7]}" if machine["commit"] else "at no commit"
     if "texts" not in machine:
         return f"{commit}; of which functions was not noted"
     if not machine["is_clean"]:
         commit += " with changes that no commit has"
-    return f"{machine['date']} {commit}, {_of(texts.changed(machine['texts']))}"
+    moved = texts.changed(machine["texts"])
+    if name in OF_CALLS:
+        moved += texts.changed(machine.get("call_texts", {}), patterns=texts.CALLS)
+    return f"{machine['date']} {commit}, {_of(moved)}"
 
 
 def _beside(machine: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import io
 import re
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +20,8 @@ _PATTERNS = (
     f"{_MIGRATIONS}/*.py",
     "app/credits/*.py",
 )
+# What decides of calls of models besides, for results that are of these.
+CALLS = ("db/functions/inference/*.sql", "app/inference/*.py")
 # Whoever names a type for a column of its own touches nothing of theirs.
 _ONE_OF = f"(?:{'|'.join(_SCHEMAS)})"
 _TOUCHES = re.compile(
@@ -33,11 +35,11 @@ _SQL = re.compile(rf"{_QUOTED}|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _SQL_SPACE = re.compile(rf"{_QUOTED}|\s+")
 
 
-def digests(root: Path = ROOT) -> dict[str, str]:
+def digests(root: Path = ROOT, patterns: Sequence[str] = _PATTERNS) -> dict[str, str]:
     """Return the digest of each text by its path."""
     return {
         str(path.relative_to(root)): digest(path.read_text(encoding="utf-8"), path.suffix)
-        for pattern in _PATTERNS
+        for pattern in patterns
         for path in sorted(root.glob(pattern))
         if not _is_beside(path)
     }
@@ -49,9 +51,11 @@ def digest(text: str, suffix: str) -> str:
     return hashlib.sha256(bare.encode()).hexdigest()[:16]
 
 
-def changed(since: Mapping[str, str], root: Path = ROOT) -> list[str]:
+def changed(
+    since: Mapping[str, str], root: Path = ROOT, patterns: Sequence[str] = _PATTERNS
+) -> list[str]:
     """Return the texts that are not as they were, that are new, and that are gone."""
-    now = digests(root)
+    now = digests(root, patterns)
     return sorted(
         path
         for path in {*since, *now}

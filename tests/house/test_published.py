@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.support.shelf import Shelf, of_audits, of_credits, of_minutes, of_pro
 
 RESULTS_MD, HOW_WE_KNOW = report.PAGES
 SETTLE = "db/functions/credits/settle.sql"
+OPEN = "db/functions/inference/open.sql"
 
 
 # What is published.
@@ -250,6 +252,19 @@ def test_functions_migrations_and_methods_count() -> None:
     assert any(path.endswith("0001_foundations.sql") for path in there)
 
 
+def test_what_decides_of_calls_counts_for_results_of_calls(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.keep("proof_calls", of_proof())
+    shelf.keep("proof_crashes", of_proof())
+    shelf.shows("proofs")
+    assert shelf.written().count("of the functions as they stand |") == 3
+    changes(monkeypatch, OPEN, SETTLE)
+    shown = shelf.written()
+    assert "at abc, changed since: `settle`, `open` |" in shown
+    assert "at abc, changed since: `settle` |" in shown
+
+
 @pytest.mark.parametrize(
     ("statement", "counts"),
     [
@@ -323,6 +338,10 @@ def test_a_tree_is_clean_but_for_what_runs_write(
 
 def changes(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
     """Let texts be others than they are."""
-    real: Callable[[Path], dict[str, str]] = texts.digests
-    others = dict.fromkeys(paths, "another text")
-    monkeypatch.setattr(texts, "digests", lambda root: {**real(root), **others})
+    real: Callable[..., dict[str, str]] = texts.digests
+
+    def edited(*arguments: Any, **options: Any) -> dict[str, str]:
+        found = real(*arguments, **options)
+        return found | dict.fromkeys(found.keys() & {*paths}, "another text")
+
+    monkeypatch.setattr(texts, "digests", edited)

@@ -64,7 +64,9 @@ class Verdict:
         """Print it, keep it if told where, and return the exit code of a command."""
         sys.stdout.write(self.told())
         if keep is not None:
-            if moved := texts.changed(_RUNS_ON["texts"]):
+            moved = texts.changed(_RUNS_ON["texts"])
+            moved += texts.changed(_RUNS_ON["call_texts"], patterns=texts.CALLS)
+            if moved:
                 sys.stdout.write(f"  not kept, these changed while it ran: {', '.join(moved)}\n")
                 return 1
             raw = {"machine": _RUNS_ON, **asdict(self)}

@@ -30,7 +30,8 @@ class Shelf:
     def keep(self, name: str, raw: dict[str, Any], **machine: Any) -> None:
         """Put a result there, measured of what stands unless said."""
         ran = {"processor": "P", "cores": 2, "python": "3", "date": "2026-11-26", "commit": "abc"}
-        now = {**ran, "is_clean": True, "texts": texts.digests(), **machine}
+        of = {"texts": texts.digests(), "call_texts": texts.digests(patterns=texts.CALLS)}
+        now = {**ran, "is_clean": True, **of, **machine}
         kept = json.dumps({"machine": now, **raw})
         (self.folder / f"{name}.json").write_text(kept, encoding="utf-8")
 
