@@ -45,6 +45,9 @@ async def _charge(calls: ModelCalls, due: DueCall) -> bool:
         except Unavailable as error:
             log.warning("inference.not_charged", call=str(due.call_id), error=str(error))
             return False
+        except Exception:  # noqa: BLE001  # one call that is broken must not hold up all
+            log.exception("inference.not_charged", call=str(due.call_id))
+            return False
         log.info("inference.charged_late", call=str(due.call_id), amount=settled.settled_amount)
         return True
     return False

@@ -12,8 +12,9 @@ import orjson
 from app.core.refusals import invalid
 from app.credits import Actor
 
-_LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _AT_MOST: Final = 100_000_000
+_LONGEST_KEY: Final = 255
 _CHOICES_AT_MOST: Final = 128
 
 
@@ -74,7 +75,7 @@ class Asked:
         model = self.body.get("model")
         if model is None or model == "auto":
             return None
-        if not isinstance(model, str):
+        if not isinstance(model, str) or "\0" in model or len(model) > _LONGEST_KEY:
             raise invalid("model", "must be the key of a model, or auto")
         return model
 
@@ -97,13 +98,14 @@ class Asked:
         """How much each choice may write, if it was said."""
         if self.kind is Kind.EMBEDDING:
             return 0
+        told = []
         for name in _LIMITS:
             value = self.body.get(name)
             if value is not None:
                 if not _is_whole(value, _AT_MOST):
                     raise invalid(name, f"must be a whole number from 1 to {_AT_MOST}")
-                return int(value)
-        return None
+                told.append(int(value))
+        return min(told, default=None)
 
     @property
     def choices(self) -> int:
@@ -141,21 +143,28 @@ class Asked:
             raise invalid(self.kind.prompt, "must not be missing or empty")
         if self.kind is Kind.CHAT and not isinstance(self.body["messages"], list):
             raise invalid("messages", "must be a list")
-        if self.kind is Kind.EMBEDDING and self.is_stream:
-            raise invalid("stream", "must be false for embeddings")
+        if self.kind is Kind.EMBEDDING:
+            if self.is_stream:
+                raise invalid("stream", "must be false for embeddings")
+            if self.model is None:
+                raise invalid("model", "must be named: each has vectors of its own")
 
     def body_for(self, model: str, output_tokens: int | None, limit_name: str) -> dict[str, Any]:
         """Return the body for a provider: its name of the model, and what bounds the answer.
 
-        `output_tokens`: where the request has no bound, this one.
+        `output_tokens`: what each answer may have at most, if that is known. A bound goes by the
+        name that the provider reads: by another it would be refused, or none.
         """
         body = {**self.body, "model": model}
         if self.is_stream:
             options = body.get("stream_options")
             kept = options if isinstance(options, Mapping) else {}
             body["stream_options"] = {**kept, "include_usage": True}
-        if output_tokens is not None and self.output_tokens is None:
-            body[limit_name] = output_tokens
+        bounds = [each for each in (output_tokens, self.output_tokens) if each is not None]
+        if bounds and self.kind is not Kind.EMBEDDING:
+            for name in _LIMITS:
+                body.pop(name, None)
+            body[limit_name if self.kind is Kind.CHAT else "max_tokens"] = min(bounds)
         return body
 
 

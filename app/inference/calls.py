@@ -56,7 +56,7 @@ class ModelCalls:
         shared_lanes = min(1, database.limit // 7)
         # Each of the others may wait for its account's lock: two fifths of the pool are left for
         # what does not.
-        calls = asyncio.Semaphore(max(1, database.limit * 3 // 5))
+        calls = self._calls = asyncio.Semaphore(max(1, database.limit * 3 // 5))
         self._opening = _Together(
             _each_with_balance(self.open_set),
             self.open_many,
@@ -163,16 +163,17 @@ class ModelCalls:
         status_code: int | None = None,
     ) -> FellBack:
         """Note an attempt that failed and take another model, or refuse."""
-        row = await self._database.call_one(
-            FellBack,
-            "inference.fall_back",
-            p_account_id=account_id,
-            p_call_id=call_id,
-            p_attempt=attempt,
-            p_model=model,
-            p_error=error,
-            p_status_code=status_code,
-        )
+        async with self._calls:
+            row = await self._database.call_one(
+                FellBack,
+                "inference.fall_back",
+                p_account_id=account_id,
+                p_call_id=call_id,
+                p_attempt=attempt,
+                p_model=model,
+                p_error=error,
+                p_status_code=status_code,
+            )
         if row.outcome != "OK":
             raise Refusal(row.outcome, row.facts)
         if row.balance is not None:

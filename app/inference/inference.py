@@ -18,7 +18,7 @@ from app.inference.calls import ModelCalls
 from app.inference.lane import Answered, Failure, Lane, ProviderFailed, Question
 from app.inference.providers import Protocol, Provider
 from app.inference.rows import OpenRequest
-from app.inference.streams import Stream, StreamTerms
+from app.inference.streams import Stream, StreamTerms, first_of
 from app.inference.tokens import Tokens
 from app.inference.usage import Usage, usage_of
 from app.inference.work import Call, Work, now
@@ -41,6 +41,13 @@ class Limits:
     output_tokens: int = 4_096
     lease_seconds: int = 300
     stream: StreamTerms = field(default_factory=StreamTerms)
+
+
+@dataclass(slots=True)
+class _Patience:
+    """Whether who asked still waits."""
+
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +99,53 @@ class Inference:
         `check` raises `ProviderFailed` for an answer that is of no use: another model is asked
         then, and where none is left nothing is charged.
         """
-        call = await self._begin(asked)
-        work = self._complete(asked, call, check)
-        return await asyncio.shield(self._work.start(work, "completion"))
+        patience = _Patience()
+        work = self._work.start(self._whole(asked, check, patience), "completion")
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            patience.is_over = True
+            raise
 
     async def stream(self, asked: Asked) -> Stream:
-        """Return an answer piece by piece, once its first piece is there."""
-        call = await self._begin(asked)
-        return await asyncio.shield(self._work.start(self._stream(asked, call), "stream"))
+        """Return an answer piece by piece, once its first piece is there.
+
+        Who leaves before that is charged as whoever leaves later: for the prompt, as far as it
+        was asked.
+        """
+        patience = _Patience()
+        work = self._work.start(self._opened(asked, patience), "stream")
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            patience.is_over = True
+            if work.done() and not work.cancelled() and work.exception() is None:
+                # It came as its reader left.
+                self._work.start(work.result().close(), "unread stream")
+            raise
 
     # How it goes.
+
+    async def _whole(self, asked: Asked, check: Check | None, patience: "_Patience") -> Completion:
+        call = await self._begin(asked)
+        await self._ask_only_if_waited_for(call, patience)
+        return await self._complete(asked, call, check)
+
+    async def _opened(self, asked: Asked, patience: "_Patience") -> Stream:
+        call = await self._begin(asked)
+        await self._ask_only_if_waited_for(call, patience)
+        stream = await self._stream(asked, call)
+        if patience.is_over:
+            # Nobody will read it: what was held for it is not kept.
+            await stream.close()
+        return stream
+
+    async def _ask_only_if_waited_for(self, call: Call, patience: "_Patience") -> None:
+        """Give back what was reserved for somebody who left before any model was asked."""
+        if patience.is_over:
+            gone = ProviderFailed(Failure.BROKEN, "not asked: nobody waits for it")
+            await self._work.give_back(call, gone)
+            raise gone
 
     async def _begin(self, asked: Asked) -> Call:
         asked.check()
@@ -182,13 +226,14 @@ class Inference:
     async def _stream(self, asked: Asked, call: Call) -> Stream:
         async def ask(
             lane: Lane, provider: Provider, question: Question
-        ) -> tuple[bytes, AsyncGenerator[bytes, None]]:
+        ) -> tuple[list[bytes], AsyncGenerator[bytes, None]]:
             events = lane.stream(provider, question)
             try:
                 # Until then another model may answer.
-                return await anext(events), events
-            except StopAsyncIteration:
-                raise ProviderFailed(Failure.BROKEN, "said nothing") from None
+                return await first_of(events), events
+            except BaseException:
+                await events.aclose()
+                raise
 
         keeping = self._work.keep(call)
         try:
@@ -230,7 +275,7 @@ class Inference:
                     status=failed.status,
                     said=failed.message[:200],
                 )
-                if not await self._goes_on(call, failed):
+                if not await self._goes_on(asked, call, failed):
                     await self._work.give_back(call, failed)
                     raise
             except BaseException as error:
@@ -252,16 +297,17 @@ class Inference:
         if lane is None:
             raise ProviderFailed(Failure.NO_KEY, f"{call.provider} cannot be spoken to")
         bound = None
-        if not asked.is_stream and asked.kind is not Kind.EMBEDDING:
+        if not asked.is_stream or asked.output_tokens is not None:
             bound = max(1, call.output_limit // call.choices)
         body = asked.body_for(call.provider_model_id, bound, provider.limit_name)
         return await ask(lane, provider, Question(asked.kind.path, body))
 
-    async def _goes_on(self, call: Call, failed: ProviderFailed) -> bool:
+    async def _goes_on(self, asked: Asked, call: Call, failed: ProviderFailed) -> bool:
         """Take the next model, or the same once more; False if that is no use."""
         if failed.failure is Failure.REFUSED or call.attempt >= _ATTEMPTS:
             return False
-        models = [*call.fallbacks]
+        # Vectors of another model are of another space.
+        models = [] if asked.kind is Kind.EMBEDDING else [*call.fallbacks]
         if not models and call.attempt == 1 and failed.failure is not Failure.NO_KEY:
             wait = _PAUSE_SECONDS if failed.retry_after is None else failed.retry_after
             if failed.failure is Failure.TIMEOUT or wait > _WAIT_AT_MOST:

@@ -11,7 +11,9 @@ from app.inference.providers import Provider
 _SAID_AT_MOST: Final = 500
 _RETRY_AFTER_AT_MOST: Final = 3_600.0
 _OVERLOADED: Final = frozenset({408, 409, 425, 429, 503, 529})
-_NO_KEY: Final = frozenset({401, 403})
+# It does not know us, or wants us to pay: neither is the fault of who asked.
+_NO_KEY: Final = frozenset({401, 402, 403})
+_NOT_FOUND: Final = 404
 _FAULT: Final = 500
 
 
@@ -114,7 +116,8 @@ def failure_of(status: int, message: str, body: bytes, retry_after: str | None) 
     if status in _NO_KEY:
         # What it says of our key is not for who asked.
         return ProviderFailed(Failure.NO_KEY, message, status)
-    if status >= _FAULT:
+    if status >= _FAULT or status == _NOT_FOUND:
+        # A model that it serves no more: another one may answer.
         return ProviderFailed(Failure.BROKEN, message, status)
     return ProviderFailed(Failure.REFUSED, message, status, body)
 

@@ -5,8 +5,15 @@ It is loaded in the background, and only where a provider needs it: it takes sec
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+)
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from types import ModuleType
@@ -74,7 +81,7 @@ class LiteLLMLane:
         with _failing():
             async with asyncio.timeout_at(until):
                 chunks = await self._asked(provider, question)
-        async with aclosing(chunks):
+        async with _closing(chunks):
             while (chunk := await _next(chunks, until)) is not None:
                 told = _shown(chunk.model_dump(exclude_none=True, exclude_unset=True))
                 if told.get("usage"):
@@ -167,6 +174,16 @@ def _shown(told: dict[str, Any]) -> dict[str, Any]:
     if isinstance(usage := told.get("usage"), dict):
         usage.pop("cost", None)
     return told
+
+
+@asynccontextmanager
+async def _closing(chunks: Any) -> AsyncIterator[None]:
+    """Hang up at the end, on what can be hung up on: one kind of streams holds another."""
+    try:
+        yield
+    finally:
+        held: Any = chunks if hasattr(chunks, "aclose") else chunks.completion_stream
+        await held.aclose()
 
 
 async def _next(chunks: Any, until: float) -> Any:

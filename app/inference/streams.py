@@ -6,7 +6,7 @@ in order. It is charged before its last event goes out.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +27,8 @@ from app.inference.work import Call, Keeping, Work
 from app.inference.written import finish_reason, tokens_of
 
 _DONE: Final = b"[DONE]"
+# More than that before anything is said is an answer of nothing.
+_SILENT_EVENTS: Final = 64
 LAST_EVENT: Final = b"data: [DONE]\n\n"
 
 
@@ -57,7 +59,7 @@ class Stream:
     def __init__(
         self,
         call: Call,
-        first: bytes,
+        first: Sequence[bytes],
         events: AsyncGenerator[bytes, None],
         *,
         work: Work,
@@ -83,6 +85,7 @@ class Stream:
         self._outcome = "complete"
         # Whether the usage is that of the whole answer.
         self._is_told = False
+        self._is_read = False
         self._is_over = False
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -91,6 +94,7 @@ class Stream:
         Who leaves closes it: what was written by then is charged. So it is if it is never read.
         """
         error: bytes | None = None
+        self._is_read = True
         try:
             async with aclosing(self._passed_on()) as passed:
                 async for event in passed:
@@ -119,13 +123,18 @@ class Stream:
         if self._is_over:
             return
         self._is_over = True
+        if not self._is_read:
+            self._outcome = "left"
         self._keeping.cancel()
         # To its end, also where who waits for it is told to stop.
         ending = self._work.start(self._end(), "end of a stream")
         await asyncio.shield(ending)
 
     async def _end(self) -> None:
-        await self._events.aclose()
+        try:
+            await self._events.aclose()
+        except Exception:  # noqa: BLE001  # whatever a lane says of it: what was written is charged
+            log.exception("inference.not_hung_up", call=str(self.call.id))
         if self._more is not None:
             await asyncio.wait({self._more})
         usage = self.usage = self._used()
@@ -142,8 +151,7 @@ class Stream:
         return Usage(told.input, told.cached_input, max(told.output, written), is_estimated=True)
 
     async def _passed_on(self) -> AsyncGenerator[bytes, None]:
-        event: bytes | None = self._first
-        while event is not None:
+        async for event in _after(self._first, self._events):
             data = data_of(event)
             if data == _DONE:
                 self._is_told = True
@@ -170,7 +178,6 @@ class Stream:
                     raise ProviderFailed(Failure.BROKEN, str(chunk["error"])[:500])
                 elif self.usage is None:
                     yield event
-            event = await anext(self._events, None)
         # Some end without saying so.
         self._is_told = True
 
@@ -186,6 +193,11 @@ class Stream:
         """Whether a piece is reserved for, and another may follow: None if not even this one."""
         call, terms = self.call, self._terms
         total = call.written + tokens
+        if total > call.output_limit + max(terms.margin_tokens, call.output_limit // 2):
+            # It counts otherwise than we do, but not so much: it does not keep to its bound.
+            log.warning("inference.runs_on", call=str(call.id), limit=call.output_limit)
+            self._outcome = "length"
+            return None
         if not call.stops or call.reserved_tokens >= call.output_limit:
             # All that it may write is reserved for.
             call.written = total
@@ -265,6 +277,51 @@ class Stream:
             **more,
         }
         return b"data: " + orjson.dumps(told) + b"\n\n"
+
+
+async def first_of(events: AsyncGenerator[bytes, None]) -> list[bytes]:
+    """Return the events up to the first that says something; raises `ProviderFailed`.
+
+    Before it there may be comments, and who is about to speak.
+    """
+    first: list[bytes] = []
+    async for event in events:
+        data = data_of(event)
+        chunk = None if data == _DONE else _read(data)
+        if chunk is not None and "error" in chunk and not chunk.get("choices"):
+            raise ProviderFailed(Failure.BROKEN, str(chunk["error"])[:500])
+        first.append(event)
+        if data == _DONE or _says_something(chunk) or len(first) == _SILENT_EVENTS:
+            return first
+    if not first:
+        raise ProviderFailed(Failure.BROKEN, "said nothing")
+    return first
+
+
+def _says_something(chunk: dict[str, Any] | None) -> bool:
+    if chunk is None:
+        return False
+    choices = chunk.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return bool(chunk.get("usage"))
+    for choice in choices:
+        if not isinstance(choice, dict) or choice.get("finish_reason") or choice.get("text"):
+            return True
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and any(
+            value for name, value in delta.items() if name != "role"
+        ):
+            return True
+    return False
+
+
+async def _after(
+    first: Sequence[bytes], events: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    for event in first:
+        yield event
+    async for event in events:
+        yield event
 
 
 def _read(data: bytes | None) -> dict[str, Any] | None:

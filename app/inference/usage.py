@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_ABSURD: Final = 10**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,21 @@ def usage_of(told: object) -> Usage | None:
     written = _number(told, "completion_tokens", "output_tokens")
     if read is None and written is None:
         return None
+    read = read or 0
+    total = _number(told, "total_tokens")
+    # Some tell what a model thought in the total alone; it is charged as written.
+    written = written or 0
+    if total is not None and min(read, written) >= 0:
+        written = max(written, total - read)
     details = told.get("prompt_tokens_details") or told.get("input_tokens_details")
     cached = _number(details, "cached_tokens") if isinstance(details, Mapping) else None
-    read = read or 0
-    return Usage(read, max(0, min(cached or 0, read)), written or 0)
+    return Usage(read, max(0, min(cached or 0, read)), written)
 
 
 def _number(told: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = told.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
-            return value
+            # More than that is nonsense, and more than Postgres can be told.
+            return max(-_ABSURD, min(value, _ABSURD))
     return None

@@ -118,9 +118,28 @@ class Work:
                     return None
             if pause is not None:
                 await asyncio.sleep(pause)
-        # It expires, and is found by the worker: a prompt that was perhaps read is charged then.
-        log.warning("inference.not_given_back", call=str(call.id))
+        log.warning("inference.given_back_later", call=str(call.id))
+        self.start(self._give_back_later(call, request), "give back later")
         return None
+
+    async def _give_back_later(self, call: Call, request: GiveBackRequest) -> None:
+        """Try until nothing is charged: an outage of ours is not to be paid by who asked."""
+        keeping = self.keep(call)
+        try:
+            for pause in (*_PAUSES[3:], *[_PAUSES[-1]] * 16):
+                await asyncio.sleep(pause)
+                try:
+                    await self._calls.give_back(call.account_id, request)
+                except (Refusal, Unavailable) as error:
+                    if not _is_passing(error):
+                        log.exception("inference.not_given_back", call=str(call.id))
+                        return
+                else:
+                    return
+        finally:
+            keeping.cancel()
+        # It expires, and is found by the worker: a prompt that was perhaps read is charged then.
+        log.error("inference.not_given_back", call=str(call.id))
 
     async def settle(
         self, call: Call, usage: Usage, outcome: str, status: int | None = None

@@ -5,7 +5,7 @@ optional, and the rest of the message does not matter.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,12 +15,23 @@ _WORD: Final = re.compile(r"\b([a-z]+)=([A-Za-z0-9_.-]+)")
 _KINDS: Final[Mapping[str, Callable[[str], object]]] = {
     **dict.fromkeys(("tokens", "chunk", "cut", "status", "cached", "fails"), int),
     **dict.fromkeys(("retry", "after", "pause"), float),
-    **dict.fromkeys(("usage", "form"), str),
+    **dict.fromkeys(("usage", "form", "begin", "bound"), str),
 }
 _WORDS: Final = (
     "Credits", "are", "reserved", "before", "a", "model", "is", "asked", "and", "what", "it",
     "used", "is", "charged", "when", "it", "has", "answered",
 )  # fmt: skip
+
+_ROLE: Final = (
+    b'data: {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""},'
+    b' "finish_reason": null}]}\n\n'
+)
+_BEGINNINGS: Final[Mapping[str, Sequence[bytes]]] = {
+    "none": (),
+    "comment": (b": one moment\n\n", _ROLE),
+    "role": (_ROLE,),
+    "error": (_ROLE, b'data: {"error": {"message": "too busy", "code": 503}}\n\n'),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,10 @@ class Script:
     fails: int = 0
     # Where a form is asked for: true, or bad for words instead.
     form: str = "true"
+    # What a stream sends before it says anything: comment, role, or error.
+    begin: str = "none"
+    # How much it may say: kept, or ignored.
+    bound: str = "kept"
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "Script":
@@ -56,8 +71,15 @@ class Script:
         }
         return cls(**values)
 
+    @property
+    def beginning(self) -> Sequence[bytes]:
+        """The events of a stream before it says anything."""
+        return _BEGINNINGS[self.begin]
+
     def words(self, most: int | None) -> list[str]:
         """Return what it says: a word a token, no more than it may."""
+        if self.bound == "ignored":
+            most = None
         number = self.tokens if most is None else min(self.tokens, most)
         return [f" {_WORDS[at % len(_WORDS)]}" for at in range(number)]
 

@@ -157,6 +157,8 @@ class StandIn:
             content = {"delta": {"content": text} if text else {}} if is_chat else {"text": text}
             return [{"index": 0, **content, "finish_reason": reason}]
 
+        for event in script.beginning:
+            await response.write(event)
         words = script.words(most_of(body))
         pieces = [words[at : at + script.chunk] for at in range(0, len(words), script.chunk)]
         wants_usage = (body.get("stream_options") or {}).get("include_usage") is True

@@ -9,7 +9,9 @@ from uuid import UUID
 import strawberry
 from strawberry.types import Info
 
+from app.core.database import Unavailable
 from app.core.refusals import invalid
+from app.core.telemetry import log
 from app.identity.customers import Customer
 from app.identity.rights import Operation
 from app.inference import tasks
@@ -209,12 +211,17 @@ def _as_customer(context: Context, asked: Asked, token: str) -> Asked:
 
 
 async def _remaining(context: Context, asked: Asked) -> int | None:
-    """Return how many more may be asked for now; None without a limit."""
+    """Return how many more may be asked for now; None without a limit, or where it is not known."""
     organization_id: UUID = asked.organization_id
-    rows = await context.services.inference.calls.read_limits(
-        organization_id,
-        end_customer_ref=asked.end_customer_ref,
-        related_id=asked.related_id,
-    )
+    try:
+        rows = await context.services.inference.calls.read_limits(
+            organization_id,
+            end_customer_ref=asked.end_customer_ref,
+            related_id=asked.related_id,
+        )
+    except Unavailable as error:
+        # The answer is charged for: it is not lost for a figure beside it.
+        log.warning("inference.limits_not_read", error=str(error))
+        return None
     left = [limit["left"] for row in rows if row.feature == asked.feature for limit in row.limits]
     return min(left, default=None)

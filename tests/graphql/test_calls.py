@@ -213,6 +213,26 @@ async def test_who_leaves_is_charged_for_what_was_written(
     assert len(await charged(admin, organization)) == 1
 
 
+async def test_who_leaves_before_the_first_piece_leaves_nothing_held(
+    asking: Asking, api: Api, admin: Connection, standin: StandIn, organization: str
+) -> None:
+    asked, before = asking.input("hello tokens=5 after=1"), standin.requests
+    async with api.watch("chatCompletionStream", {"input": asked}, Caller.PROJECT):
+        await until(lambda: standin.requests > before)
+
+    async def call() -> Any:
+        return await admin.fetchrow(
+            "select outcome, output_tokens from inference.calls"
+            " where account_id = $1 and closed_at is not null",
+            UUID(organization),
+        )
+
+    await until(call)
+    assert dict(await call()) == {"outcome": "left", "output_tokens": 0}
+    held = "select reserved from credits.accounts where account_id = $1"
+    assert await admin.fetchval(held, UUID(organization)) == 0
+
+
 async def test_the_same_stream_twice_is_asked_once(
     asking: Asking, api: Api, standin: StandIn
 ) -> None:

@@ -79,7 +79,7 @@ class Door:
         ) as response:
             assert response.status_code == 200, await response.aread()
             lines = [line async for line in response.aiter_lines()]
-        told = [line.removeprefix("data: ") for line in lines if line]
+        told = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
         return [each if each == "[DONE]" else orjson.loads(each) for each in told]
 
     # What came of it.

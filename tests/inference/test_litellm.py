@@ -255,6 +255,26 @@ async def test_the_official_client_notices_nothing(door: Door) -> None:
         await client.close()
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_text_comes_piece_by_piece_too(door: Door, *, leaves: bool) -> None:
+    await alone(door)
+    body = {"model": "small", "prompt": "once tokens=40 pause=0.01", "user": "t", "stream": True}
+    async with door.client.stream(
+        "POST", "/v1/completions", json={**body, "max_tokens": 90}, headers=door.headers()
+    ) as response:
+        lines = response.aiter_lines()
+        while "Credits" not in await anext(lines):
+            pass
+        rest = [] if leaves else [line async for line in lines if line]
+    await until(lambda: closed(door))
+    call = await door.call()
+    assert call["outcome"] == ("left" if leaves else "complete")
+    assert await door.reserved() == 0
+    if not leaves:
+        assert rest[-1] == "data: [DONE]"
+        assert await door.charged() == door.cost("t")
+
+
 async def test_it_notes_nothing(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever listens to litellm is told nothing of what is asked and answered."""
     import litellm  # it takes seconds

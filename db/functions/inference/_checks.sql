@@ -38,6 +38,9 @@ as $$
             '{"field": "cachedInputTokens", "reason": "must be from 0 to the input"}'::jsonb
         when p_output is null or p_output < 0 then
             '{"field": "outputTokens", "reason": "must be at least 0"}'::jsonb
+        -- Both together must still be a number.
+        when greatest(p_input, p_output) > 1000000000000000000 then
+            '{"field": "tokens", "reason": "must be at most 10^18"}'::jsonb
     end
 $$;
 
