@@ -44,11 +44,7 @@ class ModelCalls:
     see `Batches`.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        listener: Listener | None = None,
-    ) -> None:
+    def __init__(self, database: Database, listener: Listener | None = None) -> None:
         self._database = database
         self._listener = listener
         # Two operations have a shared lane, which waits for no lock. A small pool has none. With

@@ -6,6 +6,7 @@ in order. It is charged before its last event goes out.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class Stream:
         self.call = call
         self.usage: Usage | None = None
         self.settled: Settled | None = None
-        self._first = first
+        self._first = deque(first)
         self._events = events
         self._work = work
         self._counter = counter
@@ -151,7 +152,7 @@ class Stream:
         return Usage(told.input, told.cached_input, max(told.output, written), is_estimated=True)
 
     async def _passed_on(self) -> AsyncGenerator[bytes, None]:
-        async for event in _after(self._first, self._events):
+        while (event := await self._next()) is not None:
             data = data_of(event)
             if data == _DONE:
                 self._is_told = True
@@ -180,6 +181,9 @@ class Stream:
                     yield event
         # Some end without saying so.
         self._is_told = True
+
+    async def _next(self) -> bytes | None:
+        return self._first.popleft() if self._first else await anext(self._events, None)
 
     def _note(self, chunk: dict[str, Any]) -> None:
         if not self._seen:
@@ -313,15 +317,6 @@ def _says_something(chunk: dict[str, Any] | None) -> bool:
         ):
             return True
     return False
-
-
-async def _after(
-    first: Sequence[bytes], events: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
-    for event in first:
-        yield event
-    async for event in events:
-        yield event
 
 
 def _read(data: bytes | None) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -124,22 +124,13 @@ class Work:
 
     async def _give_back_later(self, call: Call, request: GiveBackRequest) -> None:
         """Try until nothing is charged: an outage of ours is not to be paid by who asked."""
-        keeping = self.keep(call)
-        try:
-            for pause in (*_PAUSES[3:], *[_PAUSES[-1]] * 16):
-                await asyncio.sleep(pause)
-                try:
-                    await self._calls.give_back(call.account_id, request)
-                except (Refusal, Unavailable) as error:
-                    if not _is_passing(error):
-                        log.exception("inference.not_given_back", call=str(call.id))
-                        return
-                else:
-                    return
-        finally:
-            keeping.cancel()
-        # It expires, and is found by the worker: a prompt that was perhaps read is charged then.
-        log.error("inference.not_given_back", call=str(call.id))
+
+        async def give_back() -> None:
+            await self._calls.give_back(call.account_id, request)
+
+        if not await self._insist(call, give_back, _PAUSES[3:], "inference.not_given_back"):
+            # It expires, and the worker finds it: a prompt that was perhaps read is charged then.
+            log.error("inference.not_given_back", call=str(call.id))
 
     async def settle(
         self, call: Call, usage: Usage, outcome: str, status: int | None = None
@@ -169,28 +160,41 @@ class Work:
 
     async def _settle_later(self, call: Call, request: CloseRequest) -> None:
         """Keep what was used in a row of its own, and try until it is charged."""
+        is_noted = False
+
+        async def settle() -> None:
+            nonlocal is_noted
+            if not is_noted:
+                await self._calls.note_answer(call.account_id, request)
+                is_noted = True
+            await self._calls.close(call.account_id, request)
+
+        if not await self._insist(call, settle, _PAUSES, "inference.not_charged"):
+            log.error("inference.left_to_the_worker", call=str(call.id), is_noted=is_noted)
+
+    async def _insist(
+        self,
+        call: Call,
+        attempt: Callable[[], Awaitable[None]],
+        pauses: Sequence[float],
+        refused: str,
+    ) -> bool:
+        """Try for some minutes while the call is kept; False if it is still to be done."""
         keeping = self.keep(call)
         try:
-            await self._try_to_settle(call, request)
+            for pause in (*pauses, *[_PAUSES[-1]] * 16):
+                await asyncio.sleep(pause)
+                try:
+                    await attempt()
+                except (Refusal, Unavailable) as error:
+                    if not _is_passing(error):
+                        log.exception(refused, call=str(call.id))
+                        return True
+                else:
+                    return True
+            return False
         finally:
             keeping.cancel()
-
-    async def _try_to_settle(self, call: Call, request: CloseRequest) -> None:
-        is_noted = False
-        for pause in (*_PAUSES, *[_PAUSES[-1]] * 16):
-            await asyncio.sleep(pause)
-            try:
-                if not is_noted:
-                    await self._calls.note_answer(call.account_id, request)
-                    is_noted = True
-                await self._calls.close(call.account_id, request)
-            except (Refusal, Unavailable) as error:
-                if not _is_passing(error):
-                    log.exception("inference.not_charged", call=str(call.id))
-                    return
-            else:
-                return
-        log.error("inference.left_to_the_worker", call=str(call.id), is_noted=is_noted)
 
 
 class Keeping:

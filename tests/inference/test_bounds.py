@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from app.core.refusals import Refusal
@@ -93,15 +92,9 @@ async def test_what_comes_before_an_answer_is_passed_on_with_it(door: Door, begi
     assert (await door.charged(), await door.reserved()) == (door.cost(), 0)
 
 
-async def failed(door: Door, text: str, **more: Any) -> httpx.Response:
-    return await door.client.post(
-        "/v1/chat/completions", json=door.chat(text, **more), headers=door.headers()
-    )
-
-
 async def test_an_error_that_comes_first_is_no_answer(door: Door) -> None:
     """Another model is asked; where none answers nothing is charged."""
-    response = await failed(door, "hello begin=error", stream=True)
+    response = await door.ask("hello begin=error", stream=True)
     assert (response.status_code, response.json()["error"]["code"]) == (502, "provider_error")
     assert door.requests >= 2
     assert (await door.charged(), await door.reserved()) == (0, 0)
@@ -115,7 +108,7 @@ async def test_an_error_that_comes_first_is_no_answer(door: Door) -> None:
 async def test_what_is_between_us_and_a_provider_is_no_fault_of_who_asked(
     door: Door, status: int, told: int, code: str
 ) -> None:
-    response = await failed(door, f"hello status={status}")
+    response = await door.ask(f"hello status={status}")
     assert (response.status_code, response.json()["error"]["code"]) == (told, code)
     assert door.requests >= 2
     assert (await door.charged(), await door.reserved()) == (0, 0)
