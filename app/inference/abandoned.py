@@ -9,24 +9,20 @@ from app.inference.calls import ModelCalls
 from app.inference.rows import DueCall
 
 _FOUND = 100
-# What is refused for good is not asked again and again; see the log.
-_TRIED_AT_MOST = 1_000
 
 
 async def charge_abandoned(calls: ModelCalls) -> int:
-    """Charge for calls whose process is gone until there are none; return how many were.
+    """Visit each call whose process is gone once, and charge for it; return how many were.
 
     Any number of workers may do so at once: of two that find a call the first counts.
+    What is refused hides nothing behind it: the next page begins after it.
     """
-    charged = tried = 0
-    while tried < _TRIED_AT_MOST and (found := await calls.find_due(_FOUND)):
-        done = 0
+    charged = 0
+    found = await calls.find_abandoned(_FOUND)
+    while found:
         for due in found:
-            done += await _charge(calls, due)
-        tried += len(found)
-        charged += done
-        if not done:
-            break
+            charged += await _charge(calls, due)
+        found = await calls.find_abandoned(_FOUND, found[-1].leased_until, found[-1].call_id)
     return charged
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -184,9 +185,17 @@ class ModelCalls:
 
     # Reads.
 
-    async def find_due(self, limit: int) -> list[DueCall]:
+    async def find_abandoned(
+        self, limit: int, after: datetime | None = None, after_call: UUID | None = None
+    ) -> list[DueCall]:
         """Return calls that no process is at work on any more, those of longest ago first."""
-        return await self._database.call(DueCall, "inference.find_due", p_limit=limit)
+        return await self._database.call(
+            DueCall,
+            "inference.find_abandoned",
+            p_limit=limit,
+            p_after=after,
+            p_after_call=after_call,
+        )
 
     async def check_access(
         self,

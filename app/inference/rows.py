@@ -141,6 +141,7 @@ class DueCall:
     status_code: int | None
     latency_ms: int | None
     occurred_at: datetime
+    leased_until: datetime
 
     @property
     def request(self) -> CloseRequest:

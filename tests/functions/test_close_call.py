@@ -333,9 +333,9 @@ async def test_calls_that_nobody_works_on_are_found_and_charged_by_what_is_known
     # The first stands.
     await calling.calls.note_answer(calling.account, used(answered.reservation_id, 1, 1))
     at_work = await calling.open("at work", ttl_seconds=400)
-    assert await calling.calls.find_due(10) == []
+    assert await calling.calls.find_abandoned(10) == []
     await calling.later(seconds=303)
-    due = await calling.calls.find_due(10)
+    due = await calling.calls.find_abandoned(10)
     assert [(call.call_id, call.state) for call in due] == [
         (whole.reservation_id, "open"),
         (stream.reservation_id, "open"),
@@ -347,10 +347,10 @@ async def test_calls_that_nobody_works_on_are_found_and_charged_by_what_is_known
         (800, 7, False),
     ]
     assert [call.outcome for call in due] == ["abandoned", "abandoned", "length"]
-    assert len(await calling.calls.find_due(1)) == 1
+    assert len(await calling.calls.find_abandoned(1)) == 1
     for call in due:
         await calling.calls.close(call.account_id, call.request)
-    assert await calling.calls.find_due(10) == []
+    assert await calling.calls.find_abandoned(10) == []
     assert (await calling.state(stream.reservation_id))["usage_estimated"] is True
     assert (await calling.state(at_work.reservation_id))["state"] == "open"
     charged = await calling.admin.fetchval("select sum(credits)::bigint from usage.records")
@@ -372,13 +372,13 @@ async def test_a_reservation_that_was_ended_otherwise_ends_its_call(calling: Cal
         released.reservation_id,
     )
     await calling.later(seconds=300)
-    due = await calling.calls.find_due(10)
+    due = await calling.calls.find_abandoned(10)
     answers = await calling.calls.close_set(calling.account, [call.request for call in due])
     assert [answer.outcome for answer in answers] == [
         "RESERVATION_SETTLED",
         "RESERVATION_RELEASED",
     ]
-    assert await calling.calls.find_due(10) == []
+    assert await calling.calls.find_abandoned(10) == []
     for call, state in ((settled, "settled"), (released, "released")):
         kept = await calling.state(call.reservation_id)
         assert (kept["state"], kept["outcome"]) == (state, "abandoned")
@@ -387,7 +387,7 @@ async def test_a_reservation_that_was_ended_otherwise_ends_its_call(calling: Cal
 async def test_who_comes_back_after_that_finds_the_charge_that_won(calling: Calling) -> None:
     opened = await calling.open()
     await calling.later(seconds=300)
-    [due] = await calling.calls.find_due(10)
+    [due] = await calling.calls.find_abandoned(10)
     await calling.calls.close(calling.account, due.request)
     with pytest.raises(Refusal, match="RESERVATION_SETTLED"):
         await calling.calls.close(calling.account, used(opened.reservation_id, 900, 90))

@@ -70,3 +70,19 @@ async def test_a_call_that_is_broken_holds_up_no_other(
     assert await charge_abandoned(calls) == 1
     assert (await calling.state(first.reservation_id))["state"] == "open"
     assert (await calling.state(second.reservation_id))["state"] == "settled"
+
+
+async def test_what_is_refused_hides_nothing_behind_it(
+    calling: Calling, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.inference.abandoned._FOUND", 1)
+    opened = {(await calling.open(key)).reservation_id for key in "abc"}
+    await calling.later(hours=1)
+    # Others may have been left by who came before.
+    due = await calling.calls.find_abandoned(10)
+    assert {call.call_id for call in due} >= opened
+    calls = Broken(database)
+    calls.broken = due[0].call_id
+    assert await charge_abandoned(calls) == len(due) - 1
+    left = await calling.calls.find_abandoned(10)
+    assert [call.call_id for call in left] == [calls.broken]

@@ -51,7 +51,7 @@ async def test_it_goes_red_on_streams_that_run_on(ground: Ground) -> None:
 
 async def test_it_goes_red_on_an_estimate_that_is_taken_for_the_truth(ground: Ground) -> None:
     broken = function(
-        "find_due", "coalesce(c.usage_estimated, true)", "coalesce(c.usage_estimated, false)"
+        "find_abandoned", "coalesce(c.usage_estimated, true)", "coalesce(c.usage_estimated, false)"
     )
     verdict = await prove(ground, 0, SEED, crowd=0, streams=4, broken=broken)
     assert found(verdict) == {"charged for what nobody told of, without a mark": 4}, verdict.told()
@@ -59,7 +59,7 @@ async def test_it_goes_red_on_an_estimate_that_is_taken_for_the_truth(ground: Gr
 
 async def test_it_goes_red_on_an_estimate_that_is_too_high(ground: Ground) -> None:
     broken = function(
-        "find_due",
+        "find_abandoned",
         "coalesce(c.output_tokens, c.noted_tokens)",
         "coalesce(c.output_tokens, c.noted_tokens * 3)",
     )

@@ -5,7 +5,7 @@
 -- locks     the call alone: the account may be the reason
 -- refuses   NORSV (no such call, or it is closed), XINPT
 -- replays   the first stands
--- ends in   inference.close, by whoever finds it with inference.find_due
+-- ends in   inference.close, by whoever finds it with inference.find_abandoned
 create or replace function inference.note_answer(
     p_account_id uuid, p_request inference.close_request
 )

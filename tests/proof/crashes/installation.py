@@ -28,7 +28,7 @@ _NOW = "select clock_timestamp()"
 _SWEEPING = """
 select count(*) from pg_stat_activity
 where application_name = 'exchequer' and backend_start > $1
-    and query ~ 'credits\\.find_overdue|inference\\.find_due'
+    and query ~ 'credits\\.find_overdue|inference\\.find_abandoned'
 """
 
 

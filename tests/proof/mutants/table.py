@@ -56,7 +56,7 @@ _KNOWN_BY = {
     "give_back": "close_call",
     "fall_back": "close_call",
     "note_answer": "close_call",
-    "find_due": "close_call",
+    "find_abandoned": "find_abandoned close_call",
     "_cost": "close_call open_call read_charge",
 }
 # Races that only an order of two callers can lose.

@@ -1,19 +1,24 @@
--- inference.find_due: calls that no process is at work on any more, and what to charge for each.
+-- inference.find_abandoned: calls that no process is at work on any more, and what to charge for each.
 --
 -- What was noted as used is the truth. Of what was not, at least the prompt was read, and so much
 -- written as was noted while it went on: an estimate. A call that was asked for whole was read and
 -- answered, and nobody got it: only the prompt is charged.
 --
+-- Those of longest ago come first, after the lease and the call that are told: who walks so meets
+-- each once, whatever is refused on the way.
+--
 -- locks     nothing
 -- refuses   nothing
 -- replays   reads
 -- ends in   inference.close
-create or replace function inference.find_due(p_limit int)
+create or replace function inference.find_abandoned(
+    p_limit int, p_after timestamptz default null, p_after_call uuid default null
+)
 returns table (
     account_id uuid, call_id uuid, state text,
     input_tokens bigint, cached_input_tokens bigint, output_tokens bigint,
     usage_estimated boolean, outcome text, status_code int, latency_ms int,
-    occurred_at timestamptz
+    occurred_at timestamptz, leased_until timestamptz
 )
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -24,10 +29,13 @@ as $$
         coalesce(c.output_tokens, c.noted_tokens),
         coalesce(c.usage_estimated, true),
         coalesce(c.outcome, 'abandoned'),
-        c.status_code, c.latency_ms, c.asked_at
+        c.status_code, c.latency_ms, c.asked_at, c.leased_until
     from inference.calls as c
     where c.state in ('open', 'answered') and c.leased_until <= core.clock()
-    order by c.leased_until
+        -- The first alone bounds what is read of the index.
+        and c.leased_until >= coalesce(p_after, '-infinity')
+        and (p_after is null or (c.leased_until, c.id) > (p_after, p_after_call))
+    order by c.leased_until, c.id
     limit least(p_limit, 1000)
 $$;
-grant execute on function inference.find_due to exchequer_app;
+grant execute on function inference.find_abandoned to exchequer_app;
