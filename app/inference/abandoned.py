@@ -1,12 +1,11 @@
 """Calls that no process is at work on any more: charged by what is known of them."""
 
-from dataclasses import replace
-
 from app.core.database import Unavailable
 from app.core.refusals import Refusal
 from app.core.telemetry import log
 from app.inference.calls import ModelCalls
-from app.inference.rows import DueCall
+from app.inference.rows import DueCall, ExtendRequest
+from app.inference.work import HELD_SECONDS, IMPLAUSIBLE
 
 _FOUND = 100
 
@@ -27,27 +26,31 @@ async def charge_abandoned(calls: ModelCalls) -> int:
 
 
 async def _charge(calls: ModelCalls, due: DueCall) -> bool:
-    for attempt in (due, _bounded(due)):
-        try:
-            settled = await calls.close(due.account_id, attempt.request)
-        except Refusal as refusal:
-            if refusal.code == "SETTLE_AMOUNT_IMPLAUSIBLE":
-                # Nobody is charged what cannot be: instead the least that is known.
-                log.error("inference.implausible", call=str(due.call_id), facts=refusal.facts)
-                continue
-            log.warning("inference.not_charged", call=str(due.call_id), code=refusal.code)
-            # Ended otherwise, it is found no more.
-            return refusal.code.startswith("RESERVATION_")
-        except Unavailable as error:
-            log.warning("inference.not_charged", call=str(due.call_id), error=str(error))
+    try:
+        settled = await calls.close(due.account_id, due.request)
+    except Refusal as refusal:
+        if refusal.code in IMPLAUSIBLE:
+            await _hold(calls, due, refusal)
             return False
-        except Exception:  # noqa: BLE001  # one call that is broken must not hold up all
-            log.exception("inference.not_charged", call=str(due.call_id))
-            return False
-        log.info("inference.charged_late", call=str(due.call_id), amount=settled.settled_amount)
-        return True
-    return False
+        log.warning("inference.not_charged", call=str(due.call_id), code=refusal.code)
+        # Ended otherwise, it is found no more.
+        return refusal.code.startswith("RESERVATION_")
+    except Unavailable as error:
+        log.warning("inference.not_charged", call=str(due.call_id), error=str(error))
+        return False
+    except Exception:  # noqa: BLE001  # one call that is broken must not hold up all
+        log.exception("inference.not_charged", call=str(due.call_id))
+        return False
+    log.info("inference.charged_late", call=str(due.call_id), amount=settled.settled_amount)
+    return True
 
 
-def _bounded(due: DueCall) -> DueCall:
-    return replace(due, cached_input_tokens=0, output_tokens=0, usage_estimated=True)
+async def _hold(calls: ModelCalls, due: DueCall, refused: Refusal) -> None:
+    """Charge nothing, and look again in a day: a person decides."""
+    try:
+        await calls.extend(due.account_id, ExtendRequest(due.call_id, None, 0, HELD_SECONDS))
+    except (Refusal, Unavailable) as error:
+        # Its reservation has expired: the finding stands, and nobody is charged.
+        log.warning("inference.not_kept", call=str(due.call_id), error=str(error))
+    else:
+        log.error("inference.implausible", call=str(due.call_id), facts=refused.facts)

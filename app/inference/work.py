@@ -20,6 +20,10 @@ from app.inference.usage import Usage
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 # What may go another way in a moment. All else is as it is.
 _PASSING: Final = frozenset({"BUSY"})
+# What no amount of trying will charge: it is held for a person to decide.
+IMPLAUSIBLE: Final = frozenset({"SETTLE_AMOUNT_IMPLAUSIBLE"})
+# As long as a reservation may be kept at once.
+HELD_SECONDS: Final = 86_000
 
 
 @dataclass(slots=True)
@@ -153,10 +157,22 @@ class Work:
             if not _is_passing(error):
                 # Absurd, or charged already by who took it for abandoned: it is kept as it is.
                 log.exception("inference.not_charged", call=str(call.id))
+                if isinstance(error, Refusal) and error.code in IMPLAUSIBLE:
+                    await self._hold_back(call, request)
                 return None
             log.warning("inference.charged_later", call=str(call.id), error=str(error))
         self.start(self._settle_later(call, request), "charge later")
         return None
+
+    async def _hold_back(self, call: Call, request: CloseRequest) -> None:
+        """Keep what was told and what is reserved: the prompt alone must not be charged instead."""
+        try:
+            await self._calls.note_answer(call.account_id, request)
+            await self._calls.extend(
+                call.account_id, ExtendRequest(call.id, None, call.written, HELD_SECONDS)
+            )
+        except (Refusal, Unavailable):
+            log.exception("inference.not_held", call=str(call.id))
 
     async def _settle_later(self, call: Call, request: CloseRequest) -> None:
         """Keep what was used in a row of its own, and try until it is charged."""

@@ -71,7 +71,7 @@ begin
             where e.outcome in ('OK', 'INSUFFICIENT_CREDITS')
             group by a.id
         ) as n
-        where c.account_id = p_account_id and c.id = n.id and c.state = 'open'
+        where c.account_id = p_account_id and c.id = n.id and c.state in ('open', 'answered')
     )
     select
         e.ordinal, e.outcome, inference._told(e.facts, a.call_id), e.replayed, e.reservation_id,
