@@ -83,13 +83,14 @@ class Messages:
             data = orjson.dumps({"type": name, **told})
             await response.write(b"event: %s\ndata: %s\n\n" % (name.encode(), data))
 
-        begun = {**_usage(script, said), "output_tokens": 1}
+        words = script.words(most_of(body))
+        # It never goes down: where nothing is written, nothing is told of at first.
+        begun = {**_usage(script, said), "output_tokens": min(1, len(words))}
         await say("message_start", message={**self._head(body), "content": [], "usage": begun})
         is_tool = bool(body.get("tools"))
         whole = _content(body, "")
         block = {**whole, "input": {}} if is_tool else whole
         await say("content_block_start", index=0, content_block=block)
-        words = script.words(most_of(body))
         pieces = [words[at : at + script.chunk] for at in range(0, len(words), script.chunk)]
         if is_tool:
             pieces = [words]
