@@ -34,6 +34,7 @@ class ExchequerProcess(ABC):
     """A command of `exchequer` that runs until it is told to end, or killed."""
 
     command: ClassVar[str]
+    program: ClassVar[tuple[str, ...]] = (str(EXCHEQUER),)
 
     def __init__(
         self, database_url: str, redis_url: str, *, log: Path | None = None, **settings: str
@@ -66,7 +67,7 @@ class ExchequerProcess(ABC):
         with contextlib.ExitStack() as opened:
             log = None if self._log is None else opened.enter_context(self._log.open("ab"))
             process = subprocess.Popen(  # noqa: ASYNC220, S603  # our own command
-                [EXCHEQUER, self.command], env=self._environment, stderr=log
+                [*self.program, self.command], env=self._environment, stderr=log
             )
         self._process = process
         async with asyncio.timeout(START_SECONDS):

@@ -13,7 +13,9 @@ import orjson
 from app.credits import Credits
 from app.usage import Usage
 from tests.proof.calls.chances import Chance, chance
-from tests.proof.calls.world import World, body, cost, cost_of, world
+from tests.proof.calls.judged import judge
+from tests.proof.calls.prices import COARSE, MODELS, SAID
+from tests.proof.calls.world import World, body, world
 from tests.proof.ground import Ground
 from tests.proof.verdict import Verdict, Zero
 from tests.support.accounts import CREDIT
@@ -39,16 +41,22 @@ async def prove(
     crowd: int = CROWD,
     streams: int = STREAMS,
     broken: str = "",
+    misreads: bool = False,
     stops: bool = True,
     **settings: str,
 ) -> Verdict:
     """Run all three, or those of which there are any.
 
-    `broken`: statements that break functions. `stops`: whether streams end where credits do.
+    `broken`: statements that break functions. `misreads`: whether what litellm says is read
+    wrongly. `stops`: whether streams end where credits do.
     """
     verdict = Verdict("calls", seed)
     if count or crowd:
-        async with world(on, broken=broken, stops=stops, **settings) as there:
+        # All models are asked by chance, and one otherwise.
+        sold = MODELS if count else [SAID]
+        async with world(
+            on, models=sold, broken=broken, misreads=misreads, stops=stops, **settings
+        ) as there:
             if count:
                 await _by_chance(there, verdict, count, seed)
             if crowd:
@@ -56,7 +64,15 @@ async def prove(
             await _audited(there, verdict, "after calls by chance and a crowd")
     if streams:
         lease = {"EXCHEQUER_INFERENCE_LEASE_SECONDS": str(_LEASE_SECONDS)}
-        async with world(on, broken=broken, stops=stops, **lease, **settings) as there:
+        async with world(
+            on,
+            models=[SAID],
+            broken=broken,
+            misreads=misreads,
+            stops=stops,
+            **lease,
+            **settings,
+        ) as there:
             await _killed(on, there, verdict, streams)
             await _audited(there, verdict, "after the API was killed")
     return verdict
@@ -66,7 +82,7 @@ async def prove(
 
 
 async def _by_chance(there: World, verdict: Verdict, count: int, seed: int) -> None:
-    accounts = [await there.organization(10_000_000) for _ in range(ORGANIZATIONS)]
+    accounts = [await there.organization(10_000_000, number) for number in range(ORGANIZATIONS)]
     waiting = iter(range(count))
     seen: dict[str, tuple[Chance, int]] = {}
 
@@ -80,27 +96,33 @@ async def _by_chance(there: World, verdict: Verdict, count: int, seed: int) -> N
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
     await _ended(there)
     rows = await _rows(there)
-    judged = _judge(there, seen, rows)
+    judge(verdict, seen, rows, there.standin.said, there.projects)
     held = Zero("credits that are still held", 0, "accounts")
     for row in await there.admin.fetch("select account_id, reserved from credits.accounts"):
         held.of += 1
         if row["reserved"]:
             held.happened(f"{row['reserved']} of {row['account_id']}")
-    verdict.zeros += [*judged, held]
+    verdict.zeros.append(held)
     outcomes = Counter(row["outcome"] for row in rows.values())
+    models = Counter(row["model"] for row in rows.values())
     verdict.figures |= {
         "calls by chance": len(seen),
-        "how they ended": ", ".join(f"{name} {number}" for name, number in outcomes.most_common()),
-        "charged by an estimate, and marked": sum(
-            bool(row["usage_estimated"]) for row in rows.values()
-        ),
+        "of which models": _listed(models),
+        "how they ended": _listed(outcomes),
         "asked again or another time": sum(row["attempt"] > 1 for row in rows.values()),
     }
 
 
 async def _make(client: httpx.AsyncClient, there: World, account: UUID, one: Chance) -> int:
     """Make a call; return how many tokens reached who asked."""
-    asked = body(one.key, one.said, stream=one.is_stream)
+    asked = body(
+        one.key,
+        one.said,
+        stream=one.is_stream,
+        before=one.before,
+        model=one.model,
+        choices=one.choices,
+    )
     headers = there.headers(account, one.key)
     if not one.is_stream:
         answer = await client.post("/v1/chat/completions", json=asked, headers=headers)
@@ -133,40 +155,6 @@ async def _events(
                 yield orjson.loads(line.removeprefix("data: "))
 
 
-def _judge(
-    there: World, seen: dict[str, tuple[Chance, int]], rows: dict[str, dict[str, Any]]
-) -> list[Zero]:
-    exact = Zero("charged otherwise than the provider said", 0, "calls that it told of")
-    unmarked = Zero("charged by an estimate without a mark", 0, "calls that it did not tell of")
-    wrong = Zero("estimated more than was written, or less than was heard", 0, "estimates")
-    nothing = Zero("charged though nobody answered", 0, "calls that nobody answered")
-    lost = Zero("calls without a record", len(seen), "calls")
-    for key, (one, heard) in seen.items():
-        row, truth = rows.get(key), there.standin.said.get(key)
-        if row is None:
-            lost.happened(key)
-        elif one.fails or truth is None or row["state"] == "released":
-            _count(nothing, row["credits"] == 0, f"{key}: {row['credits']}")
-        elif row["usage_estimated"]:
-            told = f"{key}: heard {heard}, written {truth.written}, {row}"
-            is_between = heard <= row["output_tokens"] <= truth.written
-            of_that = cost(row["input_tokens"], row["cached_input_tokens"], row["output_tokens"])
-            _count(wrong, is_between and row["credits"] == of_that, told)
-        else:
-            expected = 0 if one.usage == "zero" else cost_of(truth)
-            told = f"{key}: charged {row['credits']}, not {expected}: {one}"
-            _count(exact, row["credits"] == expected, told)
-        if row is not None and one.usage == "none" and row["state"] == "settled":
-            _count(unmarked, row["usage_estimated"] is True, key)
-    return [exact, unmarked, wrong, nothing, lost]
-
-
-def _count(zero: Zero, is_right: bool, told: str) -> None:  # noqa: FBT001  # what it is about
-    zero.of += 1
-    if not is_right:
-        zero.happened(told)
-
-
 # A crowd.
 
 
@@ -180,7 +168,7 @@ async def _crowd(there: World, verdict: Verdict, crowd: int) -> None:
             assert "status" not in event, event
     row = (await _rows(there))["alone"]
     prompt = row["prompt_tokens"]
-    funded = crowd * CROWD_FUNDED // CROWD * cost(prompt, 0, CROWD_TOKENS) // CREDIT
+    funded = crowd * CROWD_FUNDED // CROWD * SAID.charge(COARSE, prompt, 0, CROWD_TOKENS) // CREDIT
     account = await there.organization(funded)
     orderly = Zero("streams that do not end in order", crowd, "streams of a crowd")
     ends: Counter[str] = Counter()
@@ -215,7 +203,7 @@ async def _crowd(there: World, verdict: Verdict, crowd: int) -> None:
     verdict.zeros += [orderly, overspent]
     verdict.figures["a crowd with credits for fewer"] = (
         f"{crowd} streams, credits for {crowd * CROWD_FUNDED // CROWD}: "
-        + ", ".join(f"{name} {number}" for name, number in ends.most_common())
+        + _listed(ends)
         + f"; left over {found['available'] / CREDIT:g} of {funded} credits"
     )
 
@@ -300,6 +288,10 @@ async def _audited(there: World, verdict: Verdict, when: str) -> None:
         for finding in await audit():
             findings.happened(f"{finding}")
     verdict.zeros.append(findings)
+
+
+def _listed(counts: "Counter[str]") -> str:
+    return ", ".join(f"{name} {number}" for name, number in counts.most_common())
 
 
 def _words(choices: Iterable[Any]) -> int:

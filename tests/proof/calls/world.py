@@ -1,26 +1,25 @@
 """A stand-in for providers, an API process that asks it, and organizations that pay."""
 
 import json
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from app.catalog import Catalog
-from app.catalog.edits import FeatureTerms, ModelTerms, PlanFeatureTerms, PlanTerms, PriceTerms
+from app.catalog.edits import FeatureTerms, PlanFeatureTerms, PlanTerms
 from app.core.database import Database
 from app.standin import StandIn
-from app.standin.said import Said
 from db.driver import Connection
+from tests.proof.calls.prices import COARSE, FINE, MODELS, SAID, Model, Policy
 from tests.proof.ground import Ground
-from tests.support.accounts import CREDIT, Accounts
+from tests.support.accounts import Accounts
 from tests.support.processes import ADMIN_KEY, ApiProcess
 
-MODEL = "said"
-# In billionths of a dollar for a million tokens: a token read is half a credit, one from a cache a
-# quarter, one written two.
-READ, CACHED, WRITTEN = 500_000_000_000, 250_000_000_000, 2_000_000_000_000
-_INCREMENT = 250_000
+
+class _PlantedProcess(ApiProcess):
+    program = (sys.executable, "-m", "tests.proof.calls.planted")
 
 
 @dataclass
@@ -32,11 +31,12 @@ class World:
     admin: Connection
     database: Database
     accounts: Accounts
-    project: UUID
+    projects: Mapping[UUID, Policy]
 
-    async def organization(self, credits: int) -> UUID:
-        """Return one that has so many credits."""
-        return await self.accounts.open(credits, project_id=self.project)
+    async def organization(self, credits: int, number: int = 0) -> UUID:
+        """Return one that has so many credits; `number` says of which project, in turn."""
+        project = list(self.projects)[number % len(self.projects)]
+        return await self.accounts.open(credits, project_id=project)
 
     def headers(self, organization: UUID, key: str) -> dict[str, str]:
         """Return what a request comes with."""
@@ -47,47 +47,59 @@ class World:
         }
 
 
-def body(key: str, said: str, *, stream: bool, most: int = 400) -> dict[str, object]:
+def body(
+    key: str,
+    said: str,
+    *,
+    stream: bool,
+    before: Iterable[tuple[str, str]] = (),
+    model: Model = SAID,
+    choices: int = 1,
+    most: int = 400,
+) -> dict[str, object]:
     """Return what is asked; the stand-in keeps the truth under the key."""
-    return {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": said}],
+    messages = [*before, ("user", said)]
+    asked: dict[str, object] = {
+        "model": model.key,
+        "messages": [{"role": role, "content": text} for role, text in messages],
         "user": key,
         "stream": stream,
         "max_tokens": most,
     }
-
-
-def cost(read: int, cached: int, written: int) -> int:
-    """Return what tokens cost in micro-credits, by the rules and not by the functions."""
-    exact = (read - cached) * CREDIT // 2 + cached * CREDIT // 4 + written * 2 * CREDIT
-    return max(-(-exact // _INCREMENT) * _INCREMENT, _INCREMENT if exact else 0)
-
-
-def cost_of(said: Said) -> int:
-    """Return what an answer cost in truth."""
-    return cost(said.read, said.cached, said.written)
+    return asked if choices == 1 else {**asked, "n": choices}
 
 
 @asynccontextmanager
 async def world(
-    on: Ground, *, broken: str = "", stops: bool = True, **settings: str
+    on: Ground,
+    *,
+    models: Iterable[Model] = MODELS,
+    broken: str = "",
+    misreads: bool = False,
+    stops: bool = True,
+    **settings: str,
 ) -> AsyncIterator[World]:
-    """Open it: one process that serves; `broken`: statements that break the functions."""
+    """Open it: one process that serves.
+
+    `broken`: statements that break the functions. `misreads`: what litellm says is read wrongly.
+    """
+    sold = list(models)
     standin = StandIn()
     await standin.start()
-    providers = {MODEL: {"api_key": standin.key, "base_url": standin.base_url}}
+    providers = {model.provider: _provider(standin, model) for model in sold}
+    served = _PlantedProcess if misreads else ApiProcess
     try:
         async with on.opened() as (database, admin):
             if broken:
                 await admin.execute(broken)
             name = await admin.fetchval("select current_database()")
             accounts = Accounts(database, admin)
-            project = await accounts.project(
-                nanodollars_per_credit=1_000_000, increment=_INCREMENT, minimum_charge=_INCREMENT
-            )
-            await _sell(Catalog(database), project, stops=stops)
-            api = ApiProcess(
+            projects = {}
+            for policy in (COARSE, FINE):
+                project = await accounts.project(**asdict(policy))
+                await _sell(Catalog(database), project, sold, stops=stops)
+                projects[project] = policy
+            api = served(
                 on.servers.app_url(name),
                 on.servers.redis,
                 log=None,
@@ -95,17 +107,23 @@ async def world(
             )
             await api.start()
             try:
-                yield World(standin, api, admin, database, accounts, project)
+                yield World(standin, api, admin, database, accounts, projects)
             finally:
                 await api.end()
     finally:
         await standin.stop()
 
 
-async def _sell(catalog: Catalog, project: UUID, *, stops: bool) -> None:
+def _provider(standin: StandIn, model: Model) -> dict[str, str]:
+    if model.is_litellm:
+        return {"api_key": standin.key, "base_url": standin.origin, "protocol": "litellm"}
+    return {"api_key": standin.key, "base_url": standin.base_url}
+
+
+async def _sell(catalog: Catalog, project: UUID, models: Iterable[Model], *, stops: bool) -> None:
     await catalog.upsert_feature(project, FeatureTerms("chat_completion", "ai", "Chat"))
-    terms = ModelTerms(MODEL, MODEL, "said-1", "Said", "fast", ["text"], 100_000, 10_000)
-    await catalog.upsert_model(project, terms, PriceTerms(READ, CACHED, WRITTEN, "invented"))
+    for model in models:
+        await catalog.upsert_model(project, model.terms, model.price)
     plan = PlanTerms("all", "recurring", "All", 0, 0, streams_stop=stops)
     await catalog.upsert_plan(
         project, plan, [PlanFeatureTerms("chat_completion", any_model=True)], []
