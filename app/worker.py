@@ -62,8 +62,9 @@ async def run_worker(settings: Settings, database: Database, stop: asyncio.Event
     try:
         while not stop.is_set():
             try:
-                await sweep(credits)
+                # First: what is held for a person is held on, before it would expire.
                 await charge_abandoned(calls)
+                await sweep(credits)
                 if loop.time() - cleared_at >= _CLEAR_EVERY:
                     while await idempotency.clear():
                         pass

@@ -46,7 +46,7 @@ async def _charge(calls: ModelCalls, due: DueCall) -> bool:
 
 
 async def _hold(calls: ModelCalls, due: DueCall, refused: Refusal) -> None:
-    """Charge nothing, and look again in a day: a person decides."""
+    """Charge nothing, hold on for another day, and look again then: a person decides."""
     try:
         await calls.extend(due.account_id, ExtendRequest(due.call_id, None, 0, HELD_SECONDS))
     except (Refusal, Unavailable) as error:

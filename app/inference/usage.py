@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+# So much is nonsense, and as much as Postgres can be told.
 _ABSURD: Final = 10**18
 
 
@@ -20,8 +21,8 @@ class Usage:
 def usage_of(told: object) -> Usage | None:
     """Return what the `usage` of an answer says; None if it says nothing that can be read.
 
-    An explicit zero is a zero. What is nonsense, such as less than nothing, is told as it is: it
-    is refused where it is charged, and looked at.
+    An explicit zero is a zero. What is nonsense, such as less than nothing, counts as absurdly
+    much: it is refused where it is charged, and held for a person to look at.
     """
     if not isinstance(told, Mapping):
         return None
@@ -33,8 +34,8 @@ def usage_of(told: object) -> Usage | None:
     total = _number(told, "total_tokens")
     # Some tell what a model thought in the total alone; it is charged as written.
     written = written or 0
-    if total is not None and min(read, written) >= 0:
-        written = max(written, total - read)
+    if total is not None:
+        written = max(written, min(_ABSURD, total - read))
     details = told.get("prompt_tokens_details") or told.get("input_tokens_details")
     cached = _number(details, "cached_tokens") if isinstance(details, Mapping) else None
     return Usage(read, max(0, min(cached or 0, read)), written)
@@ -44,6 +45,5 @@ def _number(told: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = told.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
-            # More than that is nonsense, and more than Postgres can be told.
-            return max(-_ABSURD, min(value, _ABSURD))
+            return value if 0 <= value <= _ABSURD else _ABSURD
     return None

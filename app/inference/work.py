@@ -21,7 +21,7 @@ _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 # What may go another way in a moment. All else is as it is.
 _PASSING: Final = frozenset({"BUSY"})
 # What no amount of trying will charge: it is held for a person to decide.
-IMPLAUSIBLE: Final = frozenset({"SETTLE_AMOUNT_IMPLAUSIBLE"})
+IMPLAUSIBLE: Final = frozenset({"SETTLE_AMOUNT_IMPLAUSIBLE", "BALANCE_LIMIT"})
 # As long as a reservation may be kept at once.
 HELD_SECONDS: Final = 86_000
 
@@ -155,10 +155,12 @@ class Work:
             return await self._calls.close(call.account_id, request)
         except (Refusal, Unavailable) as error:
             if not _is_passing(error):
-                # Absurd, or charged already by who took it for abandoned: it is kept as it is.
-                log.exception("inference.not_charged", call=str(call.id))
                 if isinstance(error, Refusal) and error.code in IMPLAUSIBLE:
+                    log.error("inference.implausible", call=str(call.id), facts=error.facts)
                     await self._hold_back(call, request)
+                else:
+                    # Charged already, by who took it for abandoned: it is kept as it is.
+                    log.exception("inference.not_charged", call=str(call.id))
                 return None
             log.warning("inference.charged_later", call=str(call.id), error=str(error))
         self.start(self._settle_later(call, request), "charge later")

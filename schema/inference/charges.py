@@ -10,11 +10,16 @@ from app.inference import rows
 from schema.credits.enums import GrantSource
 from schema.credits.types import transaction_id
 from schema.inference.enums import CallOutcome, CallState
+from schema.inference.results import shown_tokens
 from schema.scalars import Credits, Dollars
 
 
 def _credits(value: int | None) -> Credits | None:
     return None if value is None else Credits(value)
+
+
+def _tokens(told: int | None) -> int | None:
+    return None if told is None else shown_tokens(told)
 
 
 @strawberry.type(description="What of a charge one grant paid.")
@@ -160,9 +165,9 @@ class Charge:
             price_version=row.price_version,
             credits_per_1k_tokens=_credits(row.credits_per_1k_tokens),
             counted_tokens=row.prompt_tokens,
-            input_tokens=row.input_tokens,
-            cached_input_tokens=row.cached_input_tokens,
-            output_tokens=row.output_tokens,
+            input_tokens=_tokens(row.input_tokens),
+            cached_input_tokens=_tokens(row.cached_input_tokens),
+            output_tokens=_tokens(row.output_tokens),
             is_estimated=row.usage_estimated,
             provider_cost=_cost(row) if shows_cost else None,
             exact=_credits(row.exact_amount),

@@ -1,7 +1,7 @@
 """What the mutations of calls answer: their success, or one of the refusals they list."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry.scalars import JSON
@@ -11,6 +11,14 @@ from app.inference.usage import Usage
 from schema.credits.types import CreditBalance
 from schema.refusals import Forbidden, InvalidInput, NotFound, OfCalling
 from schema.scalars import Credits
+
+# As much as GraphQL's Int holds.
+_MOST_SHOWN: Final = 2**31 - 1
+
+
+def shown_tokens(told: int) -> int:
+    """Return a number of tokens as it is shown: nonsense is shown as the largest there is."""
+    return min(told, _MOST_SHOWN)
 
 
 @strawberry.type(description="What a call used, as the provider says.")
@@ -28,9 +36,9 @@ class ModelUsage:
     def of(cls, usage: Usage) -> "ModelUsage":
         """Return the type of a usage."""
         return cls(
-            input_tokens=usage.input,
-            cached_input_tokens=usage.cached_input,
-            output_tokens=usage.output,
+            input_tokens=shown_tokens(usage.input),
+            cached_input_tokens=shown_tokens(usage.cached_input),
+            output_tokens=shown_tokens(usage.output),
             is_estimated=usage.is_estimated,
         )
 

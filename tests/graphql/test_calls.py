@@ -50,6 +50,19 @@ async def test_a_conversation_goes_on_and_is_charged(
     assert told["draws"][0]["amount"] == "0.25"
 
 
+async def test_nonsense_is_held_and_shown_as_much_as_can_be(
+    asking: Asking, admin: Connection, organization: str, api: Api
+) -> None:
+    call = (await asking.chat("hello tokens=5 usage=negative"))["call"]
+    assert (call["creditsUsed"], await charged(admin, organization)) == (None, [])
+    told = (await api.run("charge", {"organizationId": organization, "id": call["id"]})).result
+    assert (told["charged"], told["state"]) == (None, "ANSWERED")
+    most = 2**31 - 1
+    assert most in (told["inputTokens"], told["outputTokens"])
+    assert call["usage"]["inputTokens"] == told["inputTokens"]
+    assert call["usage"]["outputTokens"] == told["outputTokens"]
+
+
 async def test_a_text_goes_on(asking: Asking) -> None:
     result = await asking.ask("createCompletion", prompt="once tokens=3")
     assert (result["text"], result["finishReason"]) == (" Credits are reserved", "stop")

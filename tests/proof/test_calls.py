@@ -89,7 +89,7 @@ async def test_it_goes_red_on_broken_charges_and_on_streams_that_run_on(ground: 
 
 async def test_it_goes_red_on_estimates_that_are_unmarked_and_too_high(ground: Ground) -> None:
     broken = function(
-        "find_due",
+        "find_abandoned",
         ("coalesce(c.usage_estimated, true)", "coalesce(c.usage_estimated, false)"),
         (
             "coalesce(c.output_tokens, c.noted_tokens)",

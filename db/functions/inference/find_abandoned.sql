@@ -5,7 +5,8 @@
 -- answered, and nobody got it: only the prompt is charged.
 --
 -- Those of longest ago come first, after the lease and the call that are told: who walks so meets
--- each once, whatever is refused on the way.
+-- each once, whatever is refused on the way. What was refused as absurd is shown until its
+-- reservation expires, and again when a person has ended that.
 --
 -- locks     nothing
 -- refuses   nothing
@@ -35,6 +36,14 @@ as $$
         -- The first alone bounds what is read of the index.
         and c.leased_until >= coalesce(p_after, '-infinity')
         and (p_after is null or (c.leased_until, c.id) > (p_after, p_after_call))
+        -- What was refused as absurd waits for a person once its time is over.
+        and not exists (
+            select
+            from credits.reservations as r
+            join credits.findings as f
+                on f.account_id = r.account_id and f.subject = r.id::text
+            where r.account_id = c.account_id and r.id = c.id and r.status = 'expired'
+        )
     order by c.leased_until, c.id
     limit least(p_limit, 1000)
 $$;
