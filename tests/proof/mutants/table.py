@@ -52,7 +52,7 @@ _KNOWN_BY = {
     "close": "close_call calls_many",
     "close_many": "calls_many",
     "_limit_reached": "call_limits calls_many",
-    "inference/extend": "close_call",
+    "inference/extend": "extend_call close_call",
     "give_back": "close_call",
     "fall_back": "close_call",
     "note_answer": "close_call",
