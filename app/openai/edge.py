@@ -43,6 +43,8 @@ _EVENTS: Final = [
 # Whose organization a project key asks for: the client's own setting, or ours.
 _ORGANIZATION: Final = ("openai-organization", "x-exchequer-organization")
 _LONGEST_NAME: Final = 255
+# A body with fewer brackets can be written as it was read.
+_NESTED_AT_LEAST: Final = 200
 # Headers that a page may send with a request: ours, and what the official client adds.
 ASKED_BY_CLIENTS: Final = (
     "idempotency-key",
@@ -244,6 +246,12 @@ def _object(body: bytes) -> dict[str, Any]:
         raise RequestRefused("BAD_REQUEST", f"The body is no JSON: {error}.") from None
     if not isinstance(told, dict):
         raise RequestRefused("BAD_REQUEST", "The body must be a JSON object.")
+    if body.count(b"[") + body.count(b"{") > _NESTED_AT_LEAST:
+        # What is read may be deeper than what can be written, and it is to be passed on.
+        try:
+            orjson.dumps([told])
+        except orjson.JSONEncodeError:
+            raise RequestRefused("BAD_REQUEST", "The body is nested too deeply.") from None
     return told
 
 
