@@ -1,7 +1,7 @@
-"""The server with a fault planted in it, by which it is seen that the fuzzer finds one.
+"""The server with faults planted in it, by which it is seen that the fuzzer finds them.
 
-`python -m tests.fuzzing.planted serve`, with the fault in PLANTED: one request in 25, by the
-index in its id, is answered wrongly, raises or leaves memory behind, or one in 100 takes long.
+`python -m tests.fuzzing.planted serve`, with the faults in PLANTED: one request in 25, by the
+index in its id, is answered wrongly, raises or leaves memory behind, or one in 200 takes long.
 """
 
 import asyncio
@@ -24,41 +24,49 @@ _MEBIBYTES = 8
 # Far above the limit: client and server are not always equally slow.
 _SLOW_SECONDS = 0.800
 # Fewer of them: each is looked at again and again.
-_FEW_SLOW = 100
+_FEW_SLOW = 200
 _INDEX = re.compile(rb"fuzz-(\d+)-\d+")
 
 
 class Planted:
-    """The application, and before it the fault."""
+    """The application, and before it the faults, each for requests of its own."""
 
-    def __init__(self, app: ASGIApp, fault: str) -> None:
+    def __init__(self, app: ASGIApp, faults: list[str]) -> None:
         self._app = app
-        self._fault = fault
+        self._faults = faults
         self._kept: list[bytes] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
         request_id = dict(scope.get("headers", ())).get(b"x-request-id", b"")
         index = _INDEX.fullmatch(request_id)
-        few = _FEW_SLOW if self._fault == "a slow refusal" else _FEW
-        if scope["type"] != "http" or index is None or int(index[1]) % few:
+        fault = None
+        if scope["type"] == "http" and index is not None:
+            fault = self._fault_of(int(index[1]))
+        if fault is None:
             await self._app(scope, receive, send)
-        elif self._fault == "a leak":
+        elif fault == "a leak":
             # Not zeros, of which the kernel would keep only one page.
             self._kept.append(b"x" * (_MEBIBYTES << 20))
             await self._app(scope, receive, send)
-        elif self._fault == "a 5xx":
+        elif fault == "a 5xx":
             await _refuse(send, 500, request_id)
-        elif self._fault == "an exception":
+        elif fault == "an exception":
             await _refuse(send, 400, request_id)
             raise RuntimeError("planted")
-        elif self._fault == "a slow refusal":
+        elif fault == "a slow refusal":
             until = time.process_time() + _SLOW_SECONDS * slowness()
             while time.process_time() < until:
                 pass
             await _refuse(send, 400, request_id)
         else:
-            raise ValueError(self._fault)
+            raise ValueError(fault)
+
+    def _fault_of(self, index: int) -> str | None:
+        for place, fault in enumerate(self._faults):
+            if index % (_FEW_SLOW if fault == "a slow refusal" else _FEW) == place:
+                return fault
+        return None
 
 
 async def _refuse(send: Send, status: int, request_id: bytes) -> None:
@@ -78,7 +86,7 @@ async def serve() -> None:
     settings = Settings(_env_file=None)
     configure_logging(settings.log_level)
     app = create_app(settings, await connect(settings))
-    config = configured(Planted(app, os.environ["PLANTED"]), settings)
+    config = configured(Planted(app, os.environ["PLANTED"].split(", ")), settings)
     config.host, config.port = settings.host, settings.port
     await Server(config).serve()
 

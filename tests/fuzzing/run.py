@@ -47,15 +47,19 @@ async def fuzz(
     only: int | None = None,
     module: str = "app.cli",
     warm: int | None = None,
+    rounds: int = _ROUNDS,
 ) -> Report:
     """Play scripts 0 to `requests`, or only one; return what was found.
 
-    Memory is judged from script `warm` on: a quarter of the way, once caches are full.
+    Memory is judged from script `warm` on: a quarter of the way, once caches are full. What may
+    have cost too much is tried again so many `rounds`.
     """
     report = Report(seed)
     loop = asyncio.get_running_loop()
     async with serving(place, module) as server:
-        fuzzer = _Fuzzer(server, report, max(requests // 4, _WARM) if warm is None else warm)
+        fuzzer = _Fuzzer(
+            server, report, max(requests // 4, _WARM) if warm is None else warm, rounds
+        )
         await fuzzer.begin()
         started = loop.time()
         try:
@@ -76,10 +80,11 @@ async def fuzz(
 
 
 class _Fuzzer:
-    def __init__(self, server: Server, report: Report, warm: int) -> None:
+    def __init__(self, server: Server, report: Report, warm: int, rounds: int) -> None:
         self._server = server
         self._report = report
         self._warm = warm
+        self._rounds = rounds
         self._players = [Player(server.port) for _ in range(_CLIENTS)]
         # Of scripts that may have cost too much: the index, and what they cost at most.
         self._suspects: dict[int, float] = {}
@@ -147,7 +152,7 @@ class _Fuzzer:
     async def weigh_suspects(self) -> None:
         """Measure anew what may have cost too much, until it has not or was tried enough."""
         left = dict(self._suspects)
-        for _ in range(_ROUNDS):
+        for _ in range(self._rounds):
             if not left or not self._server.runs:
                 break
             await self._forget()
