@@ -16,6 +16,10 @@ _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _AT_MOST: Final = 100_000_000
 _LONGEST_KEY: Final = 255
 _CHOICES_AT_MOST: Final = 128
+# Tiers of service that cost no more than a model's price says. `auto` is what leaving it out is:
+# the operator chose a tier in the account at the provider, and prices models by it.
+_TIERS: Final = ("auto", "default", "flex")
+_SOUNDS: Final = ("input_audio", "audio", "audio_url")
 
 
 class Kind(StrEnum):
@@ -148,6 +152,25 @@ class Asked:
                 raise invalid("stream", "must be false for embeddings")
             if self.model is None:
                 raise invalid("model", "must be named: each has vectors of its own")
+        self._check_priced()
+
+    def _check_priced(self) -> None:
+        """Refuse what costs its provider's other prices: it would be charged too little."""
+        tier = self.body.get("service_tier")
+        if tier is not None and tier not in _TIERS:
+            told = ", ".join(_TIERS[:-1])
+            raise invalid(
+                "service_tier", f"must be {told} or {_TIERS[-1]}: others have no price here"
+            )
+        kinds = self.body.get("modalities")
+        if kinds is not None and kinds != ["text"]:
+            raise invalid("modalities", "must be text alone: others have no price here")
+        if self.body.get("audio") is not None:
+            raise invalid("audio", "must be left out: sound has no price here")
+        messages = self.body.get("messages")
+        for message in messages if isinstance(messages, list) else ():
+            if _has_sound(message):
+                raise invalid("messages", "must be without audio: sound has no price here")
 
     def body_for(self, model: str, output_tokens: int | None, limit_name: str) -> dict[str, Any]:
         """Return the body for a provider: its name of the model, and what bounds the answer.
@@ -166,6 +189,29 @@ class Asked:
                 body.pop(name, None)
             body[limit_name if self.kind is Kind.CHAT else "max_tokens"] = min(bounds)
         return body
+
+
+def _has_sound(message: object) -> bool:
+    if not isinstance(message, Mapping):
+        return False
+    # An earlier spoken answer is read again by its id.
+    if message.get("audio") is not None:
+        return True
+    content = message.get("content")
+    parts = content if isinstance(content, list) else ()
+    return any(isinstance(part, Mapping) and _is_sound(part) for part in parts)
+
+
+def _is_sound(part: Mapping[str, Any]) -> bool:
+    if part.get("type") in _SOUNDS:
+        return True
+    # Some read it from where pictures and files go.
+    for name in ("image_url", "file", "input_file"):
+        told = part.get(name)
+        for value in told.values() if isinstance(told, Mapping) else (told,):
+            if isinstance(value, str) and value[:11].lower().startswith(("data:audio/", "audio/")):
+                return True
+    return False
 
 
 def _is_whole(value: object, most: int) -> bool:

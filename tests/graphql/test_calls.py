@@ -106,6 +106,8 @@ async def test_what_a_charge_costs_the_house_is_for_back_ends(
         ({"parameters": {"max_tokens": 5}}, "parameters"),
         ({"parameters": {"stream": True}}, "parameters"),
         ({"parameters": {"n": 5}}, "parameters"),
+        ({"parameters": {"service_tier": "priority"}}, "service_tier"),
+        ({"parameters": {"modalities": ["audio"]}}, "modalities"),
         ({"idempotencyKey": ""}, "idempotencyKey"),
     ],
 )

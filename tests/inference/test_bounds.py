@@ -60,6 +60,55 @@ async def test_a_model_that_is_none_is_refused_whole(door: Door) -> None:
     assert door.requests == 0
 
 
+def _said(part: object) -> list[dict[str, object]]:
+    return [{"role": "user", "content": [{"type": "text", "text": "audio/"}, part]}]
+
+
+@pytest.mark.parametrize(
+    ("told", "field"),
+    [
+        ({"service_tier": "priority"}, "service_tier"),
+        ({"service_tier": "scale"}, "service_tier"),
+        ({"service_tier": "Priority"}, "service_tier"),
+        ({"service_tier": ["auto"]}, "service_tier"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"modalities": "audio"}, "modalities"),
+        ({"modalities": ["image"]}, "modalities"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages"),
+        ({"messages": _said({"type": "input_audio", "input_audio": {"data": ""}})}, "messages"),
+        ({"messages": _said({"type": "image_url", "image_url": "DATA:audio/mp3,"})}, "messages"),
+        ({"messages": _said({"type": "file", "file": {"format": "audio/wav"}})}, "messages"),
+    ],
+)
+async def test_what_has_a_price_that_is_not_kept_here_is_refused(
+    door: Door, told: dict[str, Any], field: str
+) -> None:
+    for body in (door.chat(**told), door.chat(stream=True, **told)):
+        response = await door.client.post("/v1/chat/completions", json=body, headers=door.headers())
+        error = response.json()["error"]
+        assert (response.status_code, error["param"]) == (400, field)
+        assert error["code"] == "invalid_value"
+        assert error["message"].endswith("no price here.")
+    assert (door.requests, await door.calls(), await door.reserved()) == (0, [], 0)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"service_tier": "auto"},
+        {"service_tier": "default"},
+        {"service_tier": "flex"},
+        {"service_tier": None, "modalities": ["text"], "audio": None},
+        {"messages": _said({"type": "image_url", "image_url": {"url": "data:image/png,"}})},
+        {"messages": _said({"type": ["input_audio"]})},
+        {"messages": [None, "audio", {"content": ["audio/", None]}]},
+    ],
+)
+def test_what_costs_no_more_than_its_price_passes(told: dict[str, Any]) -> None:
+    asked(**told).check()
+
+
 async def test_vectors_are_of_a_model_that_is_named(door: Door) -> None:
     response = await door.client.post(
         "/v1/embeddings", json={"input": "a", "model": "auto"}, headers=door.headers()
