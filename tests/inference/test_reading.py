@@ -69,7 +69,7 @@ def test_an_event_that_is_cut_off_is_told_and_one_without_end_is_not_kept() -> N
         ({"input_tokens": 5, "input_tokens_details": {"cached_tokens": 9}}, Usage(5, 5, 0)),
         ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": None}}, Usage(5, 0, 0)),
         ({"prompt_tokens": 5, "prompt_tokens_details": "none"}, Usage(5, 0, 0)),
-        ({"prompt_tokens": 5, "completion_tokens": -1}, Usage(5, 0, -1)),
+        ({"prompt_tokens": 5, "completion_tokens": -1}, Usage(5, 0, 10**18)),
         ({}, None),
         ({"prompt_tokens": True, "completion_tokens": "7"}, None),
         ({"prompt_tokens": 1.5}, None),
