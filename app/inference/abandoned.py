@@ -4,8 +4,8 @@ from app.core.database import Unavailable
 from app.core.refusals import Refusal
 from app.core.telemetry import log
 from app.inference.calls import ModelCalls
-from app.inference.rows import DueCall, ExtendRequest
-from app.inference.work import HELD_SECONDS, IMPLAUSIBLE
+from app.inference.rows import DueCall
+from app.inference.work import IMPLAUSIBLE, hold_for_a_person
 
 _FOUND = 100
 
@@ -30,7 +30,7 @@ async def _charge(calls: ModelCalls, due: DueCall) -> bool:
         settled = await calls.close(due.account_id, due.request)
     except Refusal as refusal:
         if refusal.code in IMPLAUSIBLE:
-            await _hold(calls, due, refusal)
+            await hold_for_a_person(calls, due.account_id, due.call_id, refusal)
             return False
         log.warning("inference.not_charged", call=str(due.call_id), code=refusal.code)
         # Ended otherwise, it is found no more.
@@ -43,14 +43,3 @@ async def _charge(calls: ModelCalls, due: DueCall) -> bool:
         return False
     log.info("inference.charged_late", call=str(due.call_id), amount=settled.settled_amount)
     return True
-
-
-async def _hold(calls: ModelCalls, due: DueCall, refused: Refusal) -> None:
-    """Charge nothing, hold on for another day, and look again then: a person decides."""
-    try:
-        await calls.extend(due.account_id, ExtendRequest(due.call_id, None, 0, HELD_SECONDS))
-    except (Refusal, Unavailable) as error:
-        # Its reservation has expired: the finding stands, and nobody is charged.
-        log.warning("inference.not_kept", call=str(due.call_id), error=str(error))
-    else:
-        log.error("inference.implausible", call=str(due.call_id), facts=refused.facts)

@@ -23,7 +23,7 @@ _PASSING: Final = frozenset({"BUSY"})
 # What no amount of trying will charge: it is held for a person to decide.
 IMPLAUSIBLE: Final = frozenset({"SETTLE_AMOUNT_IMPLAUSIBLE", "BALANCE_LIMIT"})
 # As long as a reservation may be kept at once.
-HELD_SECONDS: Final = 86_000
+_HELD_SECONDS: Final = 86_000
 
 
 @dataclass(slots=True)
@@ -156,8 +156,7 @@ class Work:
         except (Refusal, Unavailable) as error:
             if not _is_passing(error):
                 if isinstance(error, Refusal) and error.code in IMPLAUSIBLE:
-                    log.error("inference.implausible", call=str(call.id), facts=error.facts)
-                    await self._hold_back(call, request)
+                    await self._hold_back(call, request, error)
                 else:
                     # Charged already, by who took it for abandoned: it is kept as it is.
                     log.exception("inference.not_charged", call=str(call.id))
@@ -166,15 +165,13 @@ class Work:
         self.start(self._settle_later(call, request), "charge later")
         return None
 
-    async def _hold_back(self, call: Call, request: CloseRequest) -> None:
+    async def _hold_back(self, call: Call, request: CloseRequest, refused: Refusal) -> None:
         """Keep what was told and what is reserved: the prompt alone must not be charged instead."""
         try:
             await self._calls.note_answer(call.account_id, request)
-            await self._calls.extend(
-                call.account_id, ExtendRequest(call.id, None, call.written, HELD_SECONDS)
-            )
         except (Refusal, Unavailable):
-            log.exception("inference.not_held", call=str(call.id))
+            log.exception("inference.not_noted", call=str(call.id))
+        await hold_for_a_person(self._calls, call.account_id, call.id, refused)
 
     async def _settle_later(self, call: Call, request: CloseRequest) -> None:
         """Keep what was used in a row of its own, and try until it is charged."""
@@ -240,6 +237,18 @@ class Keeping:
         await self._work.hold(self._call)
         if not self._is_over:
             self._timer = self._armed()
+
+
+async def hold_for_a_person(
+    calls: ModelCalls, account_id: UUID, call_id: UUID, refused: Refusal
+) -> None:
+    """Charge nothing, and hold on for a day: then it is looked at again."""
+    log.error("inference.implausible", call=str(call_id), facts=refused.facts)
+    try:
+        await calls.extend(account_id, ExtendRequest(call_id, None, 0, _HELD_SECONDS))
+    except (Refusal, Unavailable) as error:
+        # Its reservation has expired: the finding stands, and nobody is charged.
+        log.warning("inference.not_kept", call=str(call_id), error=str(error))
 
 
 def _is_passing(error: Refusal | Unavailable) -> bool:
